@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a datalist: one JSON file with the studies of each split (MONAI datalist form)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from libra_monai.data.schema import PRIVACY, SPLITS, complete
+from libra_monai.errors import ConfigError, did_you_mean
+
+
+def load_records(datalist: str | os.PathLike, split: str, limit: int | None = None) -> list[dict[str, Any]]:
+    """The studies of one split, all fields present.
+
+    Args:
+        datalist: path of the JSON file.
+        split: `training`, `validation` or `test`.
+        limit: only the first studies, for a quick run.
+
+    Raises:
+        ConfigError: the file is missing, is no datalist, or has no studies in this split.
+    """
+    content = _read(datalist)
+    if split not in SPLITS:
+        raise ConfigError(f"split '{split}' does not exist", did_you_mean(split, SPLITS))
+    items = content.get(split)
+    if not isinstance(items, list) or not items:
+        filled = [name for name in SPLITS if content.get(name)]
+        remedy = f"It has studies in: {', '.join(filled)}." if filled else "Fill it; see docs/data.md."
+        raise ConfigError(f"{datalist}: no studies in split '{split}'", remedy)
+    records = [complete(item, f"{datalist}, {split}[{number}]") for number, item in enumerate(items)]
+    seen: set[str] = set()
+    for record in records:
+        if record["study_id"] in seen:
+            raise ConfigError(f"{datalist}: study_id '{record['study_id']}' stands twice", "Keep one of them.")
+        seen.add(record["study_id"])
+    return records[:limit]
+
+
+def load_header(datalist: str | os.PathLike) -> dict[str, Any]:
+    """What a datalist says of itself: `description` and `privacy`.
+
+    `privacy` is `synthetic`, `de-identified` or `identifiable`; a silent datalist counts as identifiable.
+
+    Raises:
+        ConfigError: the file is missing, is no datalist, or names an unknown privacy.
+    """
+    content = _read(datalist)
+    privacy = content.get("privacy", PRIVACY[-1])
+    if privacy not in PRIVACY:
+        raise ConfigError(f"{datalist}: privacy '{privacy}' does not exist", did_you_mean(str(privacy), PRIVACY))
+    return {"description": content.get("description"), "privacy": privacy}
+
+
+def default_root(datalist: str | os.PathLike) -> str:
+    """The folder of the datalist, which paths are relative to unless a data root is given."""
+    return str(Path(datalist).resolve().parent)
+
+
+def _read(datalist: str | os.PathLike) -> dict[str, Any]:
+    path = Path(datalist)
+    if not path.is_file():
+        raise ConfigError(f"datalist {path} does not exist", "Make one with `libra-monai phantom --out DIR`.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"datalist {path} is not JSON ({error})", "Check the file.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"datalist {path} is not an object with splits", f"Its keys are {', '.join(SPLITS)}.")
+    return content

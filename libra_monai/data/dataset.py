@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Studies one by one, with what failed noted instead of raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from monai.data import Dataset
+
+from libra_monai.errors import StudyError
+from libra_monai.types import Failure
+
+FAILURE = "failure"  # key of an item that could not be read
+
+
+class StudyDataset(Dataset):
+    """MONAI dataset whose items never raise for one bad study.
+
+    A study that cannot be read becomes `{"study_id": ..., "failure": Failure}`; the collate function sorts
+    it out of the batch and the failure handler writes it to `failed.jsonl`.
+
+    Args:
+        data: records, see libra_monai/data/schema.py.
+        transform: from record to pictures, usually `StudyPicturesd` and what follows it.
+    """
+
+    def __init__(self, data: Sequence[dict[str, Any]], transform: Callable | None = None) -> None:
+        super().__init__(list(data), transform)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self.data[index]
+        try:
+            item = self.transform(record) if self.transform else dict(record)
+            return {**item, "record": record}
+        except Exception as error:  # MONAI wraps errors of transforms in RuntimeError
+            return {"study_id": record["study_id"], FAILURE: failure_of(error, record)}
+
+
+def failure_of(error: BaseException, record: dict[str, Any]) -> Failure:
+    """The failure to note for an error of one study; errors that are not of the study are raised again.
+
+    Args:
+        error: what was caught.
+        record: the study.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, StudyError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        raise error
+    return Failure(record["study_id"], cause.file, cause.stage, cause.reason, cause.remedy)

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything a model wants done to a study before it, and to its tokens after it.
+
+Pixels: size, padding, channels, mean and deviation. Text: tokenizer, template, task. A model folder
+keeps it as `processor.json`, so that training, evaluation, inference and serving cannot differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from libra_monai import registry
+from libra_monai.data.dataset import FAILURE, failure_of
+from libra_monai.errors import ConfigError, ModelError, StudyError
+from libra_monai.files import write_json
+from libra_monai.text import encode_prompt, encode_target, request_text
+from libra_monai.text.prompts import find_prompt
+from libra_monai.transforms import FitSquare, LoadRadiograph, StudyPicturesd
+from libra_monai.types import IGNORE, VIEWS, Failure, Generation, StudyBatch
+
+_FILE = "processor.json"
+
+
+class StudyProcessor:
+    """Turns records and pictures into a `StudyBatch`, and generated ids into text.
+
+    Args:
+        tokenizer: folder or hub name of a Hugging Face tokenizer, or a tokenizer.
+        template: registered conversation template.
+        prompt: task, see `libra_monai.text.PROMPTS`.
+        image_size: side of the square pictures in pixels.
+        channels: C, the grey channel is repeated.
+        mean, std: normalisation of grey levels in 0..1; the defaults are RAD-DINO's.
+        fill: grey level of the padding to a square.
+
+    Raises:
+        ModelError: the tokenizer cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        template: str = "libra_v1",
+        prompt: str = "findings",
+        image_size: int = 518,
+        channels: int = 3,
+        mean: float = 0.5307,
+        std: float = 0.2583,
+        fill: int = 0,
+    ) -> None:
+        self.tokenizer = _load_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
+        self.template = registry.find("template", template)
+        self.prompt = find_prompt(prompt)
+        self.settings = {
+            "template": template,
+            "prompt": prompt,
+            "image_size": image_size,
+            "channels": channels,
+            "mean": mean,
+            "std": std,
+            "fill": fill,
+        }
+        self.image_size, self.channels, self.mean, self.std, self.fill = image_size, channels, mean, std, fill
+
+    def pictures(self, root: str, remember: bool = False, views: Sequence[str] = VIEWS) -> StudyPicturesd:
+        """The transform from the paths of a record to uint8 pictures of this model's size.
+
+        Args:
+            root: folder the paths are relative to.
+            remember: keep pictures in memory, so that each file is read once.
+            views: views the model looks at.
+        """
+        keys = tuple(views) if self.prompt.pictures else ()
+        return StudyPicturesd([LoadRadiograph(), FitSquare(self.image_size, self.fill)], root, keys, remember)
+
+    def normalise(self, pictures: Sequence[Tensor]) -> Tensor:
+        """uint8 pictures U x [1,h,w] to float [U,C,h,w], zero mean and unit deviation over the training set."""
+        if not pictures:
+            return torch.zeros(0, self.channels, self.image_size, self.image_size)
+        stack = torch.stack([torch.as_tensor(p).as_subclass(Tensor) for p in pictures])
+        return ((stack.float() / 255.0 - self.mean) / self.std).expand(-1, self.channels, -1, -1)
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> StudyBatch:
+        """Put studies together; every distinct picture stands in the batch once.
+
+        Args:
+            items: from `StudyDataset` through `pictures`; failed ones are sorted out.
+        """
+        failures = [item[FAILURE] for item in items if FAILURE in item]
+        good, texts = [], []
+        for item in items:
+            if FAILURE in item:
+                continue
+            try:
+                texts.append(self._texts(item))
+                good.append(item)
+            except StudyError as error:
+                failures.append(failure_of(error, item["record"]))
+        pictures, index = self._distinct_pictures(good)
+        input_ids, attention_mask = _pad_left([prompt for prompt, _ in texts], self.pad_id)
+        targets = [target for _, target in texts]
+        return StudyBatch(
+            images=self.normalise(pictures),
+            index=index,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            target_ids=_pad_right(targets) if targets and all(t is not None for t in targets) else None,
+            study_ids=[item["study_id"] for item in good],
+            records=[item["record"] for item in good],
+            failures=failures,
+        )
+
+    def collate_for_training(self, items: Sequence[Mapping[str, Any]]) -> StudyBatch:
+        """As `collate`, but a study without a target text counts as failed instead of leaving the batch unlearnable."""
+        checked = [self._missing_target(item) or item for item in items]
+        return self.collate(checked)
+
+    def decode(self, generation: Generation) -> str:
+        """Text of a generation, without special tokens and surrounding space."""
+        if generation.text is not None:
+            return generation.text
+        text = self.tokenizer.decode(generation.token_ids, skip_special_tokens=True).strip()
+        stop = self.template.stop
+        return text[: -len(stop)].strip() if stop and text.endswith(stop) else text
+
+    @property
+    def pad_id(self) -> int:
+        """Id used for padding; it is always masked, so any will do where a tokenizer has none."""
+        return next((i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0)
+
+    def save(self, folder: str | Path, tokenizer_in: str = "language") -> None:
+        """Write `processor.json`, and the tokenizer into a subfolder.
+
+        Args:
+            folder: the model folder.
+            tokenizer_in: name of the subfolder.
+        """
+        self.tokenizer.save_pretrained(str(Path(folder) / tokenizer_in))
+        write_json(Path(folder) / _FILE, {"tokenizer": tokenizer_in, **self.settings})
+
+    @classmethod
+    def load(cls, folder: str | Path, **changes: Any) -> StudyProcessor:
+        """Read a processor back from a model folder.
+
+        Args:
+            folder: the model folder.
+            changes: settings to use instead of the saved ones, such as `prompt`.
+
+        Raises:
+            ModelError: the folder has no `processor.json`.
+        """
+        path = Path(folder) / _FILE
+        if not path.is_file():
+            raise ModelError(f"{path} does not exist", "Give a model folder written by this package.")
+        settings = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+        return cls(tokenizer=str(Path(folder) / settings.pop("tokenizer")), **settings)
+
+    def _texts(self, item: Mapping[str, Any]) -> tuple[list[int], list[int] | None]:
+        prompt = self.template.open(request_text(self.prompt, item))
+        answer = item.get(self.prompt.target)
+        target = encode_target(self.tokenizer, prompt, self.template.close(answer)) if answer else None
+        return encode_prompt(self.tokenizer, prompt), target
+
+    def _missing_target(self, item: Mapping[str, Any]) -> dict[str, Any] | None:
+        target = self.prompt.target
+        if FAILURE in item or item.get(target):
+            return None
+        remedy = "Leave the study out, or choose another prompt."
+        failure = Failure(item["study_id"], item["study_id"], "record", f"the record has no {target}", remedy)
+        return {"study_id": item["study_id"], FAILURE: failure}
+
+    def _distinct_pictures(self, items: Sequence[Mapping[str, Any]]) -> tuple[list[Tensor], dict[str, Tensor]]:
+        pictures: list[Tensor] = []
+        rows: dict[Any, int] = {}
+        index: dict[str, list[int]] = {view: [] for view in VIEWS}
+        for item in items:
+            for view in VIEWS:
+                picture = item.get(view)
+                if not isinstance(picture, Tensor):
+                    index[view].append(-1)
+                    continue
+                key = item.get("picture_paths", {}).get(view) or id(picture)
+                if key not in rows:
+                    rows[key] = len(pictures)
+                    pictures.append(picture)
+                index[view].append(rows[key])
+        return pictures, {view: torch.tensor(numbers, dtype=torch.long) for view, numbers in index.items()}
+
+
+def check_same_size(processor: StudyProcessor, encoder: Any) -> None:
+    """Refuse a processor whose pictures the encoder cannot take.
+
+    Raises:
+        ConfigError: sizes or channels differ.
+    """
+    wanted = (getattr(encoder, "image_size", None), getattr(encoder, "channels", None))
+    given = (processor.image_size, processor.channels)
+    for want, have, name in zip(wanted, given, ("image_size", "channels"), strict=True):
+        if want is not None and want != have:
+            raise ConfigError(f"processor.{name} is {have}, but the encoder takes {want}", "Make them equal.")
+
+
+def _load_tokenizer(name: str | Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(str(name))
+    except (OSError, ValueError) as error:
+        remedy = "Give a folder with tokenizer files, or a hub name and a network."
+        raise ModelError(f"tokenizer {name} cannot be loaded ({str(error).splitlines()[0][:200]})", remedy) from error
+
+
+def _pad_left(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
+    width = max((len(row) for row in rows), default=0)
+    ids = torch.full((len(rows), width), pad, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        ids[number, width - len(row) :] = torch.tensor(row)
+        mask[number, width - len(row) :] = True
+    return ids, mask
+
+
+def _pad_right(rows: list[list[int]]) -> Tensor:
+    ids = torch.full((len(rows), max(len(row) for row in rows)), IGNORE, dtype=torch.long)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+    return ids

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Report metrics and labelers; importing this room registers the built-in metrics."""
+
+from libra_monai.metrics.base import ReportMetric
+from libra_monai.metrics.bleu import Bleu
+from libra_monai.metrics.findings import FindingF1
+from libra_monai.metrics.rouge import RougeL
+from libra_monai.metrics.score import score_reports, summarise
+
+__all__ = ["Bleu", "FindingF1", "ReportMetric", "RougeL", "score_reports", "summarise"]

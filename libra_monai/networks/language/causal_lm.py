@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any Hugging Face causal language model as the writing part of a report model.
+
+One wrapper for all families: pictures enter as embeddings, so nothing depends on the architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from libra_monai.errors import ConfigError, ModelError
+from libra_monai.networks.language.splice import splice_prompt
+from libra_monai.registry import register
+from libra_monai.types import IGNORE, Decoding, Generation, LanguageOutput, StudyBatch
+
+
+@register("language", "causal_lm")
+class CausalLM(nn.Module):
+    """A causal language model over prompts with picture slots.
+
+    Args:
+        weights: folder or hub name of a Hugging Face checkpoint; None starts from `config` and random weights.
+        config: `model_type` and the fields of that family's configuration, used without `weights`.
+        keep_logits: hand out the logits of the answer, [B,R,V]; off, since they are large.
+
+    Raises:
+        ConfigError: neither or both of `weights` and `config`, or an unknown model type.
+        ModelError: the checkpoint cannot be loaded.
+    """
+
+    takes = "embeddings"
+
+    def __init__(
+        self, weights: str | None = None, config: Mapping[str, Any] | None = None, keep_logits: bool = False
+    ) -> None:
+        super().__init__()
+        if bool(weights) == bool(config):
+            raise ConfigError("language 'causal_lm' needs either weights or config", "Give exactly one of them.")
+        self.model = _load(weights) if weights else _new(dict(config or {}))
+        self.keep_logits = keep_logits
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the width of the embeddings."""
+        return int(self.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    def embed(self) -> nn.Module:
+        """The embedding of text ids, [B,S] to [B,S,H]."""
+        return self.model.get_input_embeddings()
+
+    def forward(self, batch: StudyBatch, slots: dict[str, Tensor]) -> LanguageOutput:
+        """Negative log likelihood of the answers.
+
+        Prompts are padded on the left and answers on the right, so the answer begins at one place in
+        all rows and the head is computed there only.
+
+        Args:
+            batch: prompts [B,S] and answers [B,R].
+            slots: name -> [B,T,H].
+
+        Raises:
+            ValueError: the batch has no answers.
+        """
+        if batch.target_ids is None:
+            raise ValueError("a loss needs target_ids; the batch has none")
+        prompt, prompt_mask = splice_prompt(batch, slots, self.embed)
+        learned = batch.target_ids != IGNORE  # [B,R]
+        answer = self.embed(batch.target_ids.clamp(min=0)).to(prompt.dtype)
+        mask = torch.cat([prompt_mask, learned], dim=1)
+        output = self.model(
+            inputs_embeds=torch.cat([prompt, answer], dim=1),
+            attention_mask=mask.long(),
+            position_ids=_positions(mask),
+            logits_to_keep=learned.shape[1] + 1,
+            use_cache=False,
+        )
+        logits = output.logits[:, :-1]  # [B,R,V]: each place predicts the next
+        loss = F.cross_entropy(
+            logits.float().flatten(0, 1), batch.target_ids.flatten(), ignore_index=IGNORE, reduction="sum"
+        )
+        return LanguageOutput(loss, learned.sum(), logits if self.keep_logits else None)
+
+    @torch.no_grad()
+    def generate(self, batch: StudyBatch, slots: dict[str, Tensor], decoding: Decoding) -> list[Generation]:
+        """Write one answer a study.
+
+        Args:
+            batch: prompts [B,S].
+            slots: name -> [B,T,H].
+            decoding: how to choose tokens.
+        """
+        prompt, mask = splice_prompt(batch, slots, self.embed)
+        settings = self._generation_config(decoding)
+        if decoding.do_sample:
+            torch.manual_seed(decoding.seed)
+        output = self.model.generate(
+            inputs_embeds=prompt, attention_mask=mask.long(), generation_config=settings, use_cache=True
+        )
+        scores = getattr(output, "sequences_scores", None)
+        ends = _end_ids(settings.eos_token_id)
+        return [
+            _generation(row.tolist(), ends, None if scores is None else float(scores[number]))
+            for number, row in enumerate(output.sequences)
+        ]
+
+    def _generation_config(self, decoding: Decoding) -> GenerationConfig:
+        own = self.model.generation_config
+        sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": decoding.top_k}
+        return GenerationConfig(
+            max_new_tokens=decoding.max_new_tokens,
+            num_beams=decoding.num_beams,
+            do_sample=decoding.do_sample,
+            length_penalty=decoding.length_penalty,
+            no_repeat_ngram_size=decoding.no_repeat_ngram_size,
+            repetition_penalty=decoding.repetition_penalty,
+            bos_token_id=own.bos_token_id,
+            eos_token_id=own.eos_token_id,
+            pad_token_id=own.pad_token_id if own.pad_token_id is not None else _end_ids(own.eos_token_id)[0],
+            return_dict_in_generate=True,
+            output_scores=decoding.num_beams > 1,
+            **(sampling if decoding.do_sample else {}),
+        )
+
+
+def _positions(mask: Tensor) -> Tensor:
+    """Position of each token among the unmasked ones of its row, [B,S]; padding gets 0."""
+    return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
+def _end_ids(eos: int | list[int] | None) -> list[int]:
+    return [0] if eos is None else list(eos) if isinstance(eos, list) else [eos]
+
+
+def _generation(ids: list[int], ends: list[int], score: float | None) -> Generation:
+    stop = next((place for place, token in enumerate(ids) if token in ends), None)
+    return Generation(ids if stop is None else ids[:stop], finished=stop is not None, score=score)
+
+
+def _new(config: dict[str, Any]) -> nn.Module:
+    family = config.pop("model_type", None)
+    if not family:
+        raise ConfigError("language 'causal_lm': config has no model_type", "Name one, such as 'llama'.")
+    try:
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **config), dtype=torch.float32)
+    except ValueError as error:
+        raise ConfigError(f"language 'causal_lm': {str(error).splitlines()[0][:200]}", "Check the config.") from error
+
+
+def _load(weights: str) -> nn.Module:
+    try:
+        return AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200]
+        remedy = "Give a folder with config.json and weights, or a hub name and a network."
+        raise ModelError(f"language weights {weights} cannot be loaded ({reason})", remedy) from error

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encoder, connector and language model joined: pictures and prompts in, loss or tokens out.
+
+It knows nothing of files, text or decoding options. Every distinct picture of a batch is encoded once,
+whatever the number of views, studies or beams that use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from libra_monai.errors import ConfigError, did_you_mean
+from libra_monai.networks.adapters import add_lora
+from libra_monai.networks.language.splice import has_slots
+from libra_monai.types import Decoding, Generation, LanguageOutput, StudyBatch
+
+PARTS = ("encoder", "connector", "language")
+
+
+class ReportModel(nn.Module):
+    """A report model of three parts.
+
+    Args:
+        encoder: pixels to layer features, or None for a language model that takes pictures itself.
+        connector: features to slot tokens, or None likewise.
+        language: slot tokens and prompt to text.
+        trainable: part -> False (frozen, in eval mode), True, or `"lora"`; absent parts are frozen.
+        lora: options of LoRA that differ from the published ones.
+
+    Raises:
+        ConfigError: widths or layers of neighbours differ, or `trainable` names no part.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module | None,
+        connector: nn.Module | None,
+        language: nn.Module,
+        trainable: Mapping[str, bool | str] | None = None,
+        lora: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.connector, self.language = encoder, connector, language
+        self.trainable: dict[str, bool | str] = dict.fromkeys(PARTS, False)
+        self.lora = dict(lora or {})
+        _check_fit(encoder, connector, language)
+        self.set_trainable(trainable or {})
+
+    def set_trainable(self, trainable: Mapping[str, bool | str]) -> None:
+        """Freeze and unfreeze parts.
+
+        Args:
+            trainable: part -> False, True or `"lora"`; absent parts are frozen.
+
+        Raises:
+            ConfigError: a name is no part, or a value none of the three.
+        """
+        for name, how in trainable.items():
+            if name not in PARTS:
+                raise ConfigError(f"trainable names '{name}', which is no part", did_you_mean(name, PARTS))
+            if how not in (True, False, "lora"):
+                raise ConfigError(f"trainable.{name} is {how!r}", "Use true, false or 'lora'.")
+        for name in PARTS:
+            part, how = getattr(self, name), trainable.get(name, False)
+            self.trainable[name] = how
+            if part is None:
+                continue
+            if how == "lora":
+                add_lora(part, self.lora)
+            else:
+                part.requires_grad_(bool(how))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> ReportModel:
+        """Training mode for trained parts only; frozen parts stay in eval mode, their dropout off."""
+        super().train(mode)
+        for name in PARTS:
+            if getattr(self, name) is not None and not self.trainable[name]:
+                getattr(self, name).eval()
+        return self
+
+    def forward(self, batch: StudyBatch | Tensor) -> LanguageOutput | Tensor:
+        """Loss of a batch; or, for a plain tensor, the visual tokens.
+
+        Args:
+            batch: studies with targets, or pictures [B,C,h,w] without priors.
+
+        Returns:
+            the loss sum, or [B,T,H] visual tokens.
+        """
+        if isinstance(batch, Tensor):
+            return self.visual_tokens(batch)
+        return self.language(batch, self.slots(batch))
+
+    def generate(self, batch: StudyBatch, decoding: Decoding) -> list[Generation]:
+        """Write one answer a study.
+
+        Args:
+            batch: studies.
+            decoding: how to choose tokens.
+        """
+        return self.language.generate(batch, self.slots(batch), decoding)
+
+    def slots(self, batch: StudyBatch) -> dict[str, Tensor]:
+        """Slot tokens of B studies, name -> [B,T,H]; empty for prompts without slots."""
+        if self.encoder is None or self.connector is None:
+            return {}
+        if len(batch.images) == 0 or (self.language.takes == "embeddings" and not has_slots(batch)):
+            return {}
+        encoder_grad = nullcontext() if self.trainable["encoder"] else torch.no_grad()
+        with encoder_grad:
+            features = self.encoder(batch.images)
+        return self.connector(features, batch.index, self.language.embed)
+
+    def visual_tokens(self, images: Tensor) -> Tensor:
+        """What B pictures without priors look like to the language model, [B,C,h,w] to [B,T,H]."""
+        rows = torch.arange(len(images), device=images.device)
+        index = {"current": rows, "prior": torch.full_like(rows, -1), "lateral": torch.full_like(rows, -1)}
+        if self.encoder is None or self.connector is None:
+            raise ConfigError("this model has no encoder and connector", "Its language model takes pictures itself.")
+        return next(iter(self.connector(self.encoder(images), index, self.language.embed).values()))
+
+
+def _check_fit(encoder: nn.Module | None, connector: nn.Module | None, language: nn.Module) -> None:
+    """Refuse neighbours that do not fit, in words instead of a shape error in the first batch."""
+    if (encoder is None) != (connector is None):
+        raise ConfigError("only one of encoder and connector is given", "Give both, or neither.")
+    if encoder is None or connector is None:
+        return
+    pairs = [("width", encoder, connector), ("num_layers", encoder, connector), ("hidden_size", language, connector)]
+    for name, giver, taker in pairs:
+        given, taken = getattr(giver, name, None), getattr(taker, name, None)
+        if given is not None and taken is not None and given != taken:
+            raise ConfigError(
+                f"connector.{name} is {taken}, but the {type(giver).__name__} has {given}", "Make them equal."
+            )

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prompt templates, task prompts, tokenisation with picture slots, and report cleaners.
+
+Free text lives here under a name, never in JSON, where MONAI rewrites every `#`.
+"""
+
+from libra_monai.text import cleaners, templates  # noqa: F401 - their import registers the built-in ones
+from libra_monai.text.encoding import encode_prompt, encode_target
+from libra_monai.text.prompts import PROMPTS, Prompt, request_text
+from libra_monai.text.templates import Template
+
+__all__ = ["PROMPTS", "Prompt", "Template", "encode_prompt", "encode_target", "request_text"]

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Report cleaners, by name: what a metric does to both texts before it counts words."""
+
+from __future__ import annotations
+
+import re
+
+from libra_monai.registry import register
+
+_WORD = re.compile(r"[a-z0-9]+(?:\.[0-9]+)?|[^\sa-z0-9]")
+
+
+@register("cleaner", "none")
+def none(text: str) -> str:
+    """Leave the text as it is."""
+    return text
+
+
+@register("cleaner", "words")
+def words(text: str) -> str:
+    """Lower case, single spaces, punctuation as words of its own; decimal numbers stay whole."""
+    return " ".join(_WORD.findall(text.lower()))

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pictures of one study: every view through the same steps, every file read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import Compose, MapTransform
+
+from libra_monai import paths
+from libra_monai.types import VIEWS
+
+
+class StudyPicturesd(MapTransform):
+    """Replace the paths of a record by uint8 pictures [1,s,s]; absent views stay None.
+
+    The prior of one study is the current picture of another, so pictures are remembered by file, not by
+    study. The step after this one sees pixels; everything before the model stays in one uint8 channel.
+
+    Args:
+        keys: views to load; default all.
+        root: folder that the paths are relative to; leaving it is refused.
+        steps: array transforms, the first of which takes a path.
+        remember: keep finished pictures in memory (their number times the square of the size in bytes).
+
+    Raises:
+        StudyError: a file is missing, unreadable or outside the root.
+    """
+
+    def __init__(
+        self, steps: Sequence[Callable], root: str, keys: KeysCollection = VIEWS, remember: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.root, self.steps = root, Compose(list(steps))
+        self.memory: dict[str, torch.Tensor] | None = {} if remember else None
+
+    def __call__(self, record: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        item = dict(record)
+        item["picture_paths"] = {key: record.get(key) for key in self.keys}
+        for key in self.keys:
+            item[key] = None if record.get(key) is None else self.picture(record[key])
+        return item
+
+    def picture(self, relative: str) -> torch.Tensor:
+        """One finished picture, from memory if it has been read before."""
+        path = paths.inside(self.root, relative)
+        if self.memory is not None and path in self.memory:
+            return self.memory[path]
+        picture = self.steps(path)
+        if self.memory is not None:
+            self.memory[path] = picture
+        return picture
