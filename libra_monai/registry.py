@@ -89,11 +89,7 @@ def build(kind: str, name: str, **arguments: Any) -> Any:
         ConfigError: unknown kind or name, or an argument the part does not take.
     """
     part = find(kind, name)
-    try:
-        inspect.signature(part).bind(**arguments)
-    except TypeError as error:
-        known = ", ".join(inspect.signature(part).parameters)
-        raise ConfigError(f"{kind} '{name}': {error}", f"It takes: {known or 'no arguments'}.") from None
+    _check_arguments(part, f"{kind} '{name}'", arguments)
     built = part(**arguments)
     if _is_json(arguments):
         try:
@@ -131,6 +127,19 @@ def names(kind: str) -> tuple[str, ...]:
     _import_builtin(kind)
     _import_plugins()
     return tuple(sorted(store.names))
+
+
+def _check_arguments(part: Any, what: str, arguments: dict[str, Any]) -> None:
+    signature = inspect.signature(part)
+    known = list(signature.parameters)
+    if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        for argument in arguments:
+            if argument not in known:
+                raise ConfigError(f"{what} takes no argument '{argument}'", did_you_mean(argument, known))
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"{what}: {error}", f"It takes: {', '.join(known) or 'no arguments'}.") from None
 
 
 def _store(kind: str) -> ComponentStore:

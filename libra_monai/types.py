@@ -36,6 +36,7 @@ class StudyBatch:
         target_ids: LongTensor[B,R] report ids, right-padded with `IGNORE`; None when only drafting.
         study_ids: B identifiers.
         records: the B datalist items, for texts and labels that losses and metrics need.
+        notes: what is to be said of each study's pictures.
         failures: studies that were meant to be here and could not be read.
     """
 
@@ -46,6 +47,7 @@ class StudyBatch:
     target_ids: Tensor | None
     study_ids: list[str]
     records: list[Record] = field(default_factory=list)
+    notes: list[PictureNotes] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -65,6 +67,19 @@ class StudyBatch:
             attention_mask=move(self.attention_mask),
             target_ids=move(self.target_ids),
         )
+
+
+@dataclass
+class PictureNotes:
+    """What is to be said of the pictures of one study.
+
+    Args:
+        uids: SOP instance UIDs of the pictures used, where they have one.
+        warnings: what the reader of the draft should know of them.
+    """
+
+    uids: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -23,7 +23,7 @@ from libra_monai.files import write_json
 from libra_monai.text import encode_prompt, encode_target, request_text
 from libra_monai.text.prompts import find_prompt
 from libra_monai.transforms import FitSquare, LoadRadiograph, StudyPicturesd
-from libra_monai.types import IGNORE, VIEWS, Failure, Generation, StudyBatch
+from libra_monai.types import IGNORE, VIEWS, Failure, Generation, PictureNotes, StudyBatch
 
 _FILE = "processor.json"
 
@@ -114,6 +114,7 @@ class StudyProcessor:
             target_ids=_pad_right(targets) if targets and all(t is not None for t in targets) else None,
             study_ids=[item["study_id"] for item in good],
             records=[item["record"] for item in good],
+            notes=[_notes(item) for item in good],
             failures=failures,
         )
 
@@ -192,6 +193,16 @@ class StudyProcessor:
                     pictures.append(picture)
                 index[view].append(rows[key])
         return pictures, {view: torch.tensor(numbers, dtype=torch.long) for view, numbers in index.items()}
+
+
+def _notes(item: Mapping[str, Any]) -> PictureNotes:
+    notes = PictureNotes()
+    for view in VIEWS:
+        meta = getattr(item.get(view), "meta", None) or {}
+        if meta.get("sop_uid"):
+            notes.uids.append(meta["sop_uid"])
+        notes.warnings += [f"{view}: {warning}" for warning in meta.get("warnings", [])]
+    return notes
 
 
 def check_same_size(processor: StudyProcessor, encoder: Any) -> None:

@@ -22,7 +22,7 @@ class RougeL(ReportMetric):
     """Mean over studies of the longest-common-subsequence F score, 0 to 1, higher is better.
 
     Args:
-        cleaner: registered cleaner; words are then split at white space.
+        cleaner: registered cleaner; words are then split at single spaces.
     """
 
     def __init__(self, cleaner: str = "words") -> None:
@@ -30,7 +30,7 @@ class RougeL(ReportMetric):
 
     def statistics(self, prediction: str, reference: str, study: Record) -> Sequence[float]:
         """The score of one study."""
-        said, wanted = prediction.split(), reference.split()
+        said, wanted = prediction.split(" "), reference.split(" ")  # single spaces, as the toolkit does
         common = _lcs(said, wanted)
         if not common:
             return [0.0]

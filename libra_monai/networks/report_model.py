@@ -7,7 +7,7 @@ whatever the number of views, studies or beams that use it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from libra_monai.errors import ConfigError, did_you_mean
 from libra_monai.networks.adapters import add_lora
 from libra_monai.networks.language.splice import has_slots
-from libra_monai.types import Decoding, Generation, LanguageOutput, StudyBatch
+from libra_monai.types import VIEWS, Decoding, Generation, LanguageOutput, StudyBatch
 
 PARTS = ("encoder", "connector", "language")
 
@@ -112,10 +112,10 @@ class ReportModel(nn.Module):
             return {}
         if len(batch.images) == 0 or (self.language.takes == "embeddings" and not has_slots(batch)):
             return {}
-        encoder_grad = nullcontext() if self.trainable["encoder"] else torch.no_grad()
-        with encoder_grad:
-            features = self.encoder(batch.images)
-        return self.connector(features, batch.index, self.language.embed)
+        images, index = _looked_at(batch, getattr(self.connector, "views", VIEWS))
+        with nullcontext() if self.trainable["encoder"] else torch.no_grad():
+            features = self.encoder(images)
+        return self.connector(features, index, self.language.embed)
 
     def visual_tokens(self, images: Tensor) -> Tensor:
         """What B pictures without priors look like to the language model, [B,C,h,w] to [B,T,H]."""
@@ -124,6 +124,18 @@ class ReportModel(nn.Module):
         if self.encoder is None or self.connector is None:
             raise ConfigError("this model has no encoder and connector", "Its language model takes pictures itself.")
         return next(iter(self.connector(self.encoder(images), index, self.language.embed).values()))
+
+
+def _looked_at(batch: StudyBatch, views: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The pictures a connector looks at, and the index into them; the others are not encoded."""
+    rows = torch.cat([batch.index[view] for view in views]).unique()
+    rows = rows[rows >= 0]
+    if len(rows) == len(batch.images):
+        return batch.images, batch.index
+    place = torch.full((len(batch.images) + 1,), -1, dtype=torch.long, device=rows.device)
+    place[rows] = torch.arange(len(rows), device=rows.device)
+    # index -1 reads the last place, which stays -1
+    return batch.images[rows], {view: place[batch.index[view]] for view in batch.index}
 
 
 def _check_fit(encoder: nn.Module | None, connector: nn.Module | None, language: nn.Module) -> None:

@@ -16,8 +16,8 @@ def endotracheal_tube(scene: Scene, side: str | None, size: float, seed: int) ->
     """A tube in the windpipe whose tip ends above the carina."""
     tip = float(np.random.default_rng(seed).uniform(0.48, 0.62))
     wall = [([(x, -0.3), (x, tip)], 0.014) for x in (-0.028, 0.028)]
-    scene.picture += 0.40 * scene.canvas.lines(wall, 0.003)
-    scene.picture += 0.30 * scene.canvas.line([(0.0, -0.3), (0.0, tip)], 0.022, 0.003)
+    scene.picture += 0.85 * scene.canvas.lines(wall, 0.003)
+    scene.picture += 0.50 * scene.canvas.line([(0.0, -0.3), (0.0, tip)], 0.024, 0.003)
 
 
 def gastric_tube(scene: Scene, side: str | None, size: float, seed: int) -> None:
@@ -26,7 +26,7 @@ def gastric_tube(scene: Scene, side: str | None, size: float, seed: int) -> None
     dome = scene.chest.dome_y("left")
     path = [(0.03, -0.3), (0.045, 0.7), (0.03, 1.2), (0.07, dome + 0.02), (0.24, dome + 0.18)]
     path += [(0.42, dome + 0.22 + rng.uniform(0, 0.06))]
-    _catheter(scene, path, 0.030, 0.46)
+    _catheter(scene, path, 0.034, 0.95)
 
 
 def central_line(scene: Scene, side: str | None, size: float, seed: int) -> None:
@@ -37,7 +37,7 @@ def central_line(scene: Scene, side: str | None, size: float, seed: int) -> None
         path = [(s * 0.22, -0.3), (s * 0.2, 0.15), (s * 0.15, 0.42), (-0.1, 0.62), tip]
     else:
         path = [(s * 1.05, 0.62), (s * 0.75, 0.46), (s * 0.4, 0.43), (s * 0.16, 0.5), (-0.1, 0.66), tip]
-    _catheter(scene, path, 0.026, 0.48)
+    _catheter(scene, path, 0.030, 0.80)
 
 
 def chest_drain(scene: Scene, side: str | None, size: float, seed: int) -> None:
@@ -47,8 +47,8 @@ def chest_drain(scene: Scene, side: str | None, size: float, seed: int) -> None:
     wall = scene.chest.wall_x(y)
     path = [(s * (wall + 0.35), y + 0.16), (s * (wall - 0.02), y), (s * (wall - 0.14), y - 0.3)]
     path += [(s * 0.38, float(rng.uniform(0.56, 0.7)))]
-    _catheter(scene, path, 0.046, 0.34)
-    _catheter(scene, path, 0.014, 0.26)
+    _catheter(scene, path, 0.050, 0.45)
+    _catheter(scene, path, 0.016, 0.35)
 
 
 def pacemaker(scene: Scene, side: str | None, size: float, seed: int) -> None:

@@ -110,8 +110,8 @@ def atelectasis(scene: Scene, side: str, size: float, seed: int) -> None:
         slope = rng.uniform(-0.10, 0.02)
         start, end = inner + rng.uniform(0, 0.05), inner + rng.uniform(0.30, 0.40)
         line = curve([(s * start, y), (s * (start + end) / 2, y + slope / 2 - 0.02), (s * end, y + slope)])
-        bands.append((line, 0.026 + 0.016 * size))
-    scene.picture += (0.26 + 0.12 * size) * scene.canvas.lines(bands, 0.007) * scene.lungs[side]
+        bands.append((line, 0.032 + 0.016 * size))
+    scene.picture += (0.32 + 0.12 * size) * scene.canvas.lines(bands, 0.007) * scene.lungs[side]
 
 
 def lesion(scene: Scene, side: str, size: float, seed: int) -> None:
@@ -119,9 +119,9 @@ def lesion(scene: Scene, side: str, size: float, seed: int) -> None:
     rng, s = np.random.default_rng(seed), SIDES[side]
     y = float(rng.uniform(0.66, 1.10))
     x = s * float(rng.uniform(0.50, 0.74)) * scene.chest.wall_x(y)
-    radius = 0.045 + 0.115 * size
+    radius = 0.055 + 0.11 * size
     mask = scene.canvas.area(oval((x, y), (radius, radius * 0.95), 0, rng.uniform(-0.05, 0.05, 3)), 0.008)
-    scene.picture += 0.52 * mask * scene.lungs[side]
+    scene.picture += 0.60 * mask * scene.lungs[side]
 
 
 # Cardiomegaly is not painted: it widens the heart of the `Chest` before anything is drawn.

@@ -22,6 +22,8 @@ class LinearConnector(nn.Module):
         hidden_size: H of the language model.
     """
 
+    views = ("current",)
+
     def __init__(self, width: int, hidden_size: int) -> None:
         super().__init__()
         self.width, self.hidden_size = width, hidden_size

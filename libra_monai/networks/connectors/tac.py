@@ -123,6 +123,8 @@ class TemporalAlignmentConnector(nn.Module):
         ConfigError: the heads do not divide the width.
     """
 
+    views = ("current", "prior")
+
     def __init__(
         self, width: int, hidden_size: int, num_layers: int = 12, num_heads: int = 32, dropout: float = _DROPOUT
     ) -> None:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Dinov2Config, Dinov2Model
 
-from libra_monai.errors import ConfigError, ModelError, did_you_mean
+from libra_monai.errors import ConfigError, did_you_mean
+from libra_monai.networks.pretrained import load_pretrained_strict
 from libra_monai.registry import register
 from libra_monai.types import EncoderOutput
 
@@ -29,6 +30,9 @@ class Dinov2Encoder(nn.Module):
         layer: `"all"` for all L blocks, or the number of one block (negative counts from the end).
         keep_cls: keep the class token as the first of the N tokens.
         mean, std: normalisation the weights expect; the defaults are RAD-DINO's.
+
+    From `config`, position embeddings start as two-dimensional sines and cosines (as in MAE) instead of faint
+    noise: a small model that starts from nothing learns where things lie several times sooner.
 
     Raises:
         ConfigError: neither or both of `weights` and `config`, or an unknown field or layer.
@@ -45,9 +49,9 @@ class Dinov2Encoder(nn.Module):
         std: float = 0.2583,
     ) -> None:
         super().__init__()
-        self.model = _load(weights) if weights else Dinov2Model(_config(config))
-        if weights and config:
-            raise ConfigError("encoder 'dinov2' was given both weights and config", "Keep one of them.")
+        if bool(weights) == bool(config):
+            raise ConfigError("encoder 'dinov2' needs either weights or config", "Give exactly one of them.")
+        self.model = load_pretrained_strict(Dinov2Model, weights) if weights else Dinov2Model(_config(config or {}))
         self.layer, self.keep_cls, self.mean, self.std = layer, keep_cls, mean, std
         shape = self.model.config
         blocks = int(shape.num_hidden_layers)
@@ -57,6 +61,9 @@ class Dinov2Encoder(nn.Module):
         self.num_layers = blocks if layer == "all" else 1
         self.grid = (self.image_size // shape.patch_size,) * 2
         self.num_tokens = self.grid[0] * self.grid[1] + int(keep_cls)
+        if not weights:
+            with torch.no_grad():
+                self.model.embeddings.position_embeddings[0, 1:] = _sine_positions(self.grid, self.width)
 
     def forward(self, images: Tensor) -> EncoderOutput:
         """Features of U pictures.
@@ -74,9 +81,7 @@ class Dinov2Encoder(nn.Module):
         return EncoderOutput(layers, states[-1][:, 0], self.grid, 0 if self.keep_cls else None)
 
 
-def _config(fields: Mapping[str, Any] | None) -> Dinov2Config:
-    if not fields:
-        raise ConfigError("encoder 'dinov2' has neither weights nor config", "Give one of them.")
+def _config(fields: Mapping[str, Any]) -> Dinov2Config:
     known = set(Dinov2Config().to_dict()) | {"use_swiglu_ffn", "apply_layernorm"}
     for name in fields:
         if name not in known:
@@ -84,10 +89,10 @@ def _config(fields: Mapping[str, Any] | None) -> Dinov2Config:
     return Dinov2Config(**fields)
 
 
-def _load(weights: str) -> Dinov2Model:
-    try:
-        return Dinov2Model.from_pretrained(weights, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200]
-        remedy = "Give a folder with config.json and weights, or a hub name and a network."
-        raise ModelError(f"encoder weights {weights} cannot be loaded ({reason})", remedy) from error
+def _sine_positions(grid: tuple[int, int], width: int, scale: float = 0.5) -> Tensor:
+    """Sines and cosines of row and column, [rows * columns, width]."""
+    frequencies = 1.0 / 100.0 ** (torch.arange(width // 4) / (width // 4))
+    y, x = torch.meshgrid(torch.arange(grid[0]).float(), torch.arange(grid[1]).float(), indexing="ij")
+    waves = [f(axis.flatten()[:, None] * frequencies) for axis in (x, y) for f in (torch.sin, torch.cos)]
+    table = torch.cat(waves, dim=1) * scale
+    return nn.functional.pad(table, (0, width - table.shape[1]))

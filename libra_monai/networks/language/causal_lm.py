@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from libra_monai.errors import ConfigError, ModelError
+from libra_monai.errors import ConfigError
 from libra_monai.networks.language.splice import splice_prompt
+from libra_monai.networks.pretrained import load_pretrained_strict
 from libra_monai.registry import register
 from libra_monai.types import IGNORE, Decoding, Generation, LanguageOutput, StudyBatch
 
@@ -42,7 +43,7 @@ class CausalLM(nn.Module):
         super().__init__()
         if bool(weights) == bool(config):
             raise ConfigError("language 'causal_lm' needs either weights or config", "Give exactly one of them.")
-        self.model = _load(weights) if weights else _new(dict(config or {}))
+        self.model = load_pretrained_strict(AutoModelForCausalLM, weights) if weights else _new(dict(config or {}))
         self.keep_logits = keep_logits
 
     @property
@@ -151,12 +152,3 @@ def _new(config: dict[str, Any]) -> nn.Module:
         return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **config), dtype=torch.float32)
     except ValueError as error:
         raise ConfigError(f"language 'causal_lm': {str(error).splitlines()[0][:200]}", "Check the config.") from error
-
-
-def _load(weights: str) -> nn.Module:
-    try:
-        return AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200]
-        remedy = "Give a folder with config.json and weights, or a hub name and a network."
-        raise ModelError(f"language weights {weights} cannot be loaded ({reason})", remedy) from error

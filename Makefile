@@ -1,0 +1,26 @@
+# Every target is one libra-monai subcommand; on Windows call those (see README.md).
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= dev
+TORCH_INDEX ?=
+LIBRA = $(VENV)/bin/libra-monai
+
+.PHONY: install demo test test-slow tiny-model doctor
+
+install:
+	@$(PYTHON) -m libra_monai install --venv "$(VENV)" --extras "$(EXTRAS)" --torch-index "$(TORCH_INDEX)"
+
+demo: install
+	@$(LIBRA) demo
+
+test: install
+	@$(LIBRA) test
+
+test-slow: install
+	@$(LIBRA) test --slow
+
+tiny-model: install
+	@$(LIBRA) tiny-model
+
+doctor: install
+	@$(LIBRA) doctor

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rebuild the shipped small weights from nothing: phantom studies, tokenizer, four stages of training.
+
+Every stage is a bundle workflow with an overlay; this command only calls them one after the other with
+fixed seeds, and puts the result into `bundle/models/libra_tiny`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PATIENTS, SEED = 2500, 100
+VERSION = "0.1.0"
+CARD = {
+    "name": "libra_tiny",
+    "version": VERSION,
+    "training_data": "synthetic",
+    "description": f"Phantom studies of {PATIENTS} patients, seed {SEED}. Synthetic, not for clinical use.",
+}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `libra-monai tiny-model`."""
+    parser.add_argument("--work", default="runs/tiny_model", metavar="DIR", help="folder for data and stages")
+    parser.add_argument("--out", metavar="DIR", help="model folder to write (bundle/models/libra_tiny)")
+    parser.add_argument("--patients", type=int, default=PATIENTS, metavar="N", help=f"patients ({PATIENTS})")
+    parser.add_argument("--epochs-scale", type=float, default=1.0, metavar="X", help="factor on all epochs (1.0)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run all steps; finished ones are not repeated."""
+    from libra_monai import paths
+
+    started, work = time.monotonic(), Path(args.work)
+    datalist = _draw(work, args.patients)
+    tokenizer = _tokenizer(work, datalist)
+    for stage, options in _stages(work).items():
+        if (work / stage / "last" / "report_model.json").is_file():
+            print(f"{stage}: already there")
+            continue
+        _train(stage, options, work, datalist, tokenizer, args.epochs_scale)
+        print(f"{stage}: done after {(time.monotonic() - started) / 60:.1f} min", flush=True)
+    out = Path(args.out or Path(paths.bundle_root()) / "models" / "libra_tiny")
+    _ship(work / "finetune_lora" / "last", out)
+    size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
+    print(f"{out}: {size:.1f} MB, {(time.monotonic() - started) / 60:.1f} min in all")
+    return 0
+
+
+def _stages(work: Path) -> dict[str, dict[str, Any]]:
+    """Overrides of each stage: where its parts come from, and the small model's own rates."""
+    parts = {"encoder": str(work / "pretrain_encoder/last"), "language": str(work / "pretrain_language/last")}
+    return {
+        "pretrain_encoder": {"learning_rate": 1e-3, "batch_size": 32},
+        "pretrain_language": {"learning_rate": 1e-3, "batch_size": 32},
+        "align": {"learning_rate": 1e-3, "batch_size": 32, "ckpt": parts},
+        "finetune_lora": {"learning_rate": 1e-3, "batch_size": 32, "ckpt": str(work / "align/last")},
+    }
+
+
+def _draw(work: Path, patients: int) -> Path:
+    from libra_monai.data.phantom.generate import generate
+
+    return generate(work / "phantom", patients, SEED, {"training": 0.92, "validation": 0.04, "test": 0.04})
+
+
+def _tokenizer(work: Path, datalist: Path) -> Path:
+    from libra_monai.data import load_records
+    from libra_monai.text import PROMPTS, request_text
+    from libra_monai.text.templates import LIBRA_V1
+    from libra_monai.text.train_tokenizer import train_tokenizer
+
+    folder = work / "tokenizer"
+    texts = []
+    for record in load_records(datalist, "training"):
+        requests = [LIBRA_V1.open(request_text(PROMPTS[name], record)) for name in ("findings_from_facts", "impression")]
+        texts += [*requests, LIBRA_V1.close(record["findings"]), LIBRA_V1.close(record["impression"])]
+    train_tokenizer(texts, folder, vocab_size=768)
+    return folder
+
+
+def _train(stage: str, options: dict, work: Path, datalist: Path, tokenizer: Path, scale: float) -> None:
+    from libra_monai.apps.workflow import overlay_file, read_layer
+
+    epochs = max(1, round(read_layer(overlay_file(f"stage/{stage}"))["max_epochs"] * scale))
+    given = {
+        "output_dir": str(work / stage),
+        "data_root": str(datalist.parent),
+        "datalist": str(datalist),
+        "processor#tokenizer": str(tokenizer),
+        "max_epochs": epochs,
+        "val_interval": max(1, epochs // 5),
+        **options,
+    }
+    words = [sys.executable, "-m", "libra_monai", "run", "train", f"stage/{stage}"]
+    for name, value in given.items():
+        words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+    subprocess.run(words, check=True)
+
+
+def _ship(trained: Path, out: Path) -> None:
+    from libra_monai.checkpoints import load_pretrained, save_model
+
+    loaded = load_pretrained(trained)
+    save_model(loaded.model, loaded.processor, out, CARD, half=True)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model folder ready to report: `load_pretrained(folder).report(current, prior)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from libra_monai import registry
+from libra_monai.checkpoints.card import read_model_file
+from libra_monai.checkpoints.folder import load_state, read_tensors
+from libra_monai.data.dataset import StudyDataset
+from libra_monai.data.processor import StudyProcessor, check_same_size
+from libra_monai.data.request import file_record, request_root
+from libra_monai.errors import StudyError
+from libra_monai.inferers import ReportInferer
+from libra_monai.networks.report_model import ReportModel
+from libra_monai.outputs import drafts_of
+from libra_monai.types import Decoding, ReportDraft
+
+
+@dataclass
+class LoadedModel:
+    """A report model with its processor and card.
+
+    Args:
+        model: in eval mode, on `device`.
+        processor: what belongs before and after it.
+        card: `name`, `version`, `training_data`.
+        device: where it runs.
+        decoding: how text is generated.
+    """
+
+    model: ReportModel
+    processor: StudyProcessor
+    card: Mapping[str, Any]
+    device: torch.device
+    decoding: Decoding
+
+    def report(
+        self,
+        current: str | Path,
+        prior: str | Path | None = None,
+        lateral: str | Path | None = None,
+        indication: str | None = None,
+        history: str | None = None,
+        technique: str | None = None,
+        comparison: str | None = None,
+    ) -> ReportDraft:
+        """Draft the report of one study from picture files.
+
+        Args:
+            current: frontal picture to report on (DICOM, PNG or JPEG).
+            prior: frontal picture of the study before, if there is one.
+            lateral: lateral picture; noted, and looked at only by models that take one.
+            indication, history, technique, comparison: sections of the request, where known.
+
+        Raises:
+            StudyError: a file cannot be used; the message names it and the remedy.
+        """
+        sections = {"indication": indication, "history": history, "technique": technique, "comparison": comparison}
+        files = [None if path is None else str(path) for path in (current, prior, lateral)]
+        record = file_record(files[0] or "", files[1], files[2], sections)
+        dataset = StudyDataset([record], self.processor.pictures(request_root(".", files[0])))
+        batch = self.processor.collate([dataset[0]])
+        if batch.failures:
+            failure = batch.failures[0]
+            raise StudyError(failure.file, failure.stage, failure.reason, failure.remedy)
+        generations = ReportInferer(self.decoding)(batch.to(self.device), self.model)
+        return drafts_of(batch, generations, self.processor, self.card)[0]
+
+
+def load_pretrained(
+    folder: str | Path,
+    encoder: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> LoadedModel:
+    """Load a model folder.
+
+    Args:
+        folder: written by a run, or shipped with the bundle.
+        encoder: folder or hub name of encoder weights, for model folders that leave them out.
+        device: where to run.
+        dtype: float type of the weights; default float32.
+
+    Raises:
+        ModelError: the folder is no model folder, or its tensors do not fit.
+    """
+    content = read_model_file(folder)
+    parts = {
+        name: _load_part(name, spec, Path(folder), encoder if name == "encoder" else None)
+        for name, spec in content["parts"].items()
+    }
+    model = ReportModel(parts["encoder"], parts["connector"], parts["language"])
+    processor = StudyProcessor.load(folder)
+    check_same_size(processor, model.encoder)
+    model = model.to(device=device, dtype=dtype or torch.float32).eval()
+    return LoadedModel(model, processor, content["card"], torch.device(device), Decoding())
+
+
+def _load_part(name: str, spec: Mapping[str, Any] | None, folder: Path, weights: str | None) -> nn.Module | None:
+    if spec is None:
+        return None
+    arguments = dict(spec)
+    kind = arguments.pop("name")
+    if weights:
+        arguments["weights"] = weights
+    elif arguments.get("weights") == name:  # the part's own subfolder
+        arguments["weights"] = str(folder / name)
+    part = registry.build(name, kind, **arguments)
+    if "weights" not in arguments:
+        load_state(part, read_tensors(folder / f"{name}.safetensors"), f"{folder}: {name}")
+    return part

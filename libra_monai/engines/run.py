@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The start and the end of every workflow."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from monai.utils import set_determinism
+
+from libra_monai.errors import ConfigError, innermost
+from libra_monai.handlers.failures import FailureLog
+
+logger = logging.getLogger(__name__)
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of a run.
+
+    Args:
+        name: `auto` for the accelerator if there is one, else a name torch knows, such as `cpu`.
+
+    Raises:
+        ConfigError: torch does not know it or cannot use it.
+    """
+    if name == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ConfigError(f"device '{name}' cannot be used ({reason})", "Use 'auto' or 'cpu'.") from error
+    return device
+
+
+def prepare(seed: int, output_dir: str) -> None:
+    """First step of a workflow: seeds, output folder, and our error as the last line.
+
+    Args:
+        seed: of Python, numpy and torch.
+        output_dir: must be writable.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    sys.excepthook = _last_line_is_ours
+    set_determinism(seed=seed)
+    try:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        probe = Path(output_dir) / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"output_dir {output_dir} cannot be written ({error.strerror})", "Choose another.") from error
+
+
+def finish(failures: FailureLog) -> None:
+    """Last step of a workflow: fail if studies failed.
+
+    Args:
+        failures: the run's failures.
+
+    Raises:
+        StudiesFailed: studies were skipped.
+    """
+    failures.raise_if_any()
+
+
+def _last_line_is_ours(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Under `python -m monai.bundle run` errors come wrapped; end with the sentence that helps."""
+    traceback.print_exception(kind, error, trace)
+    ours = innermost(error)
+    if ours is not None:
+        sys.stderr.write(f"libra-monai: {ours}\n")

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What listens to engines: metrics, failures, predictions, TensorBoard, saved models, progress."""
+
+from libra_monai.handlers.failures import FailureLog, StudyFailures
+from libra_monai.handlers.metrics import MetricSet, ScoreWriter, comparison, key_metric
+from libra_monai.handlers.outputs import DraftWriter, PredictionWriter
+from libra_monai.handlers.progress import Progress
+from libra_monai.handlers.saving import SaveBestModel, SaveFinalModel
+from libra_monai.handlers.tensorboard import TensorBoardReports, TensorBoardScalars, summary_writer
+
+__all__ = [
+    "DraftWriter",
+    "FailureLog",
+    "MetricSet",
+    "PredictionWriter",
+    "Progress",
+    "SaveBestModel",
+    "SaveFinalModel",
+    "ScoreWriter",
+    "StudyFailures",
+    "TensorBoardReports",
+    "TensorBoardScalars",
+    "comparison",
+    "key_metric",
+    "summary_writer",
+]

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Studies that could not be used: logged once, listed in `failed.jsonl`, told by the exit status."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+
+from libra_monai.errors import StudiesFailed
+from libra_monai.files import write_jsonl
+from libra_monai.types import Failure
+
+logger = logging.getLogger(__name__)
+FILE = "failed.jsonl"
+
+
+class FailureLog:
+    """The failures of one run.
+
+    Args:
+        output_dir: where `failed.jsonl` is written.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.path = Path(output_dir) / FILE
+        self.failures: dict[tuple[str | None, str], Failure] = {}
+        self.path.unlink(missing_ok=True)  # of an earlier run
+
+    def add(self, failures: Iterable[Failure]) -> None:
+        """Note failures; each study and file is logged once, however often it comes by.
+
+        Args:
+            failures: from a batch.
+        """
+        new = [f for f in failures if (f.study_id, f.file) not in self.failures]
+        for failure in new:
+            self.failures[failure.study_id, failure.file] = failure
+            logger.error("study %s skipped: %s: %s. %s", failure.study_id, failure.file, failure.reason, failure.remedy)
+        if new:
+            write_jsonl(self.path, [failure.as_json() for failure in self.failures.values()])
+
+    def raise_if_any(self) -> None:
+        """End the run with an error if a study failed; the others are done by then.
+
+        Raises:
+            StudiesFailed: names the first failure and the file that lists all.
+        """
+        if self.failures:
+            first = next(iter(self.failures.values()))
+            raise StudiesFailed(
+                f"{len(self.failures)} of the studies could not be used, first {first.file}: {first.reason}",
+                f"{first.remedy} All are listed in {self.path}.",
+            )
+
+
+class StudyFailures:
+    """Handler that feeds a `FailureLog` from the batches of an engine.
+
+    Args:
+        log: shared by all engines of a run.
+    """
+
+    def __init__(self, log: FailureLog) -> None:
+        self.log = log
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an engine."""
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        self.log.add(engine.state.batch.failures)

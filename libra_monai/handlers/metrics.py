@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Report metrics on engines: one Ignite metric drives all of them and hands out the key value."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+from ignite.metrics import Metric
+
+from libra_monai.errors import ConfigError, did_you_mean
+from libra_monai.files import write_json
+from libra_monai.metrics import ReportMetric, summarise
+
+LOSS = "loss"  # mean loss of a learned token, beside the report metrics
+
+
+class MetricSet(Metric):
+    """All report metrics of an evaluator, updated from its drafts.
+
+    Args:
+        metrics: report metrics.
+        key: name of the value that decides which model is best; `loss` counts as better when lower.
+    """
+
+    def __init__(self, metrics: Sequence[ReportMetric], key: str | None) -> None:
+        self.metrics, self.key = list(metrics), key
+        super().__init__(output_transform=lambda output: output)
+
+    def reset(self) -> None:
+        """Forget the studies of the last epoch."""
+        for metric in self.metrics:
+            metric.reset()
+        self.loss_sum, self.num_tokens = 0.0, 0
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Take in the output of one step; Ignite's own version expects tensors."""
+        self.update(engine.state.output)
+
+    def update(self, output: dict[str, Any]) -> None:
+        """Take in one batch.
+
+        Args:
+            output: of the evaluation step: drafts, records, loss.
+        """
+        drafts = output["drafts"]
+        for metric in self.metrics:
+            metric.update([d.text for d in drafts], [d.reference for d in drafts], output["records"])
+        self.loss_sum += output["loss_sum"]
+        self.num_tokens += output["num_tokens"]
+
+    def compute(self) -> dict[str, float]:
+        """All values by name."""
+        self._gather()
+        values: dict[str, float] = {LOSS: self.loss_sum / self.num_tokens} if self.num_tokens else {}
+        for metric in self.metrics:
+            values.update(metric.compute())
+        return values
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Put every value into the engine's metrics, and the key value under its own name.
+
+        Args:
+            engine: the evaluator.
+            name: what MONAI calls the key metric.
+        """
+        values = self.compute()
+        if self.key is not None and self.key not in values:
+            remedy = did_you_mean(self.key, values) if values else "No study of the split has a reference text."
+            raise ConfigError(f"key_metric '{self.key}' was not computed", remedy)
+        engine.state.metrics.update(values)
+        engine.state.metrics[name] = engine.state.metrics.get(self.key, 0.0) if self.key else 0.0
+
+    def _gather(self) -> None:
+        """Join the rows of all ranks; a study that a sampler repeated counts once."""
+        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+            return
+        for metric in self.metrics:
+            own = (metric.rows, metric.study_ids, metric.clusters, metric.dropped)
+            joined: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(joined, own)
+            rows = {i: (row, c) for part in joined for row, i, c in zip(*part[:3], strict=True)}
+            metric.study_ids = list(rows)
+            metric.rows = [row for row, _ in rows.values()]
+            metric.clusters = [cluster for _, cluster in rows.values()]
+            metric.dropped = sum(part[3] for part in joined)
+        totals: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(totals, (self.loss_sum, self.num_tokens))
+        self.loss_sum, self.num_tokens = sum(t[0] for t in totals), sum(t[1] for t in totals)
+
+
+def key_metric(metrics: Sequence[ReportMetric], key: str | None) -> dict[str, MetricSet]:
+    """The `key_val_metric` of a MONAI evaluator.
+
+    Args:
+        metrics: report metrics.
+        key: name of the deciding value, or None.
+    """
+    return {key or "no_key_metric": MetricSet(metrics, key)}
+
+
+def comparison(key: str | None) -> Callable[[float, float], bool]:
+    """The `metric_cmp_fn` of a MONAI evaluator: whether a value beats the best so far.
+
+    Args:
+        key: name of the deciding value; `loss` is better when lower, everything else when higher.
+    """
+    return operator.lt if key == LOSS else operator.gt
+
+
+class ScoreWriter:
+    """Handler that writes `metrics.json` with intervals when an evaluation ends.
+
+    Args:
+        metrics: the same objects the `MetricSet` updates.
+        output_dir: where to.
+    """
+
+    def __init__(self, metrics: Sequence[ReportMetric], output_dir: str | Path) -> None:
+        self.metrics, self.path = list(metrics), Path(output_dir) / "metrics.json"
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an engine."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        engine.state.scores = summarise(self.metrics)
+        if self.metrics:
+            write_json(self.path, engine.state.scores)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drafts of an evaluator to files: `predictions.jsonl`, one file a draft, and the HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from libra_monai.files import write_jsonl
+from libra_monai.handlers.failures import FailureLog
+from libra_monai.outputs import write_draft, write_html_report
+from libra_monai.outputs.html import MAX_STUDIES, SHOWN
+from libra_monai.transforms import FitSquare, LoadRadiograph, StudyPicturesd
+from libra_monai.types import ReportDraft
+
+
+class PredictionWriter:
+    """Handler that writes `predictions.jsonl` and `report.html` when an evaluation ends.
+
+    Args:
+        output_dir: where to.
+        root: folder the picture paths are relative to.
+        title: heading of the page.
+        failures: for the number of studies that failed.
+    """
+
+    def __init__(self, output_dir: str | Path, root: str, title: str, failures: FailureLog | None = None) -> None:
+        self.folder, self.title, self.failures = Path(output_dir), title, failures
+        self.pictures = StudyPicturesd([LoadRadiograph(), FitSquare(SHOWN)], root)
+        self.drafts: list[ReportDraft] = []
+        self.records: list[Any] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an engine."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _start(self, engine: Engine) -> None:
+        self.drafts, self.records = [], []
+
+    def _collect(self, engine: Engine) -> None:
+        self.drafts += engine.state.output["drafts"]
+        self.records += engine.state.output["records"][: max(0, MAX_STUDIES - len(self.records))]
+
+    def _write(self, engine: Engine) -> None:
+        write_jsonl(self.folder / "predictions.jsonl", [draft.as_json() for draft in self.drafts])
+        write_html_report(
+            self.folder / "report.html",
+            self.title,
+            self.drafts,
+            self.records,
+            self.pictures.picture,
+            getattr(engine.state, "scores", None),
+            len(self.failures.failures) if self.failures else 0,
+        )
+
+
+class DraftWriter:
+    """Handler that writes each draft to its own files as it comes.
+
+    Args:
+        output_dir: drafts go to its subfolder `drafts`.
+        formats: registered writers.
+    """
+
+    def __init__(self, output_dir: str | Path, formats: Sequence[str] = ("text", "json")) -> None:
+        self.folder, self.formats = Path(output_dir) / "drafts", list(formats)
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an engine."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        for draft in engine.state.output["drafts"]:
+            write_draft(draft, self.folder, self.formats)

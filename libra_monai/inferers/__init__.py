@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generation: from a batch and a network to what it wrote."""
+
+from libra_monai.inferers.report import ReportInferer
+
+__all__ = ["ReportInferer"]

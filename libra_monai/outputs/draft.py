@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a model wrote to a draft with everything that must stand beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from libra_monai.data.processor import StudyProcessor
+from libra_monai.types import Generation, PictureNotes, Record, ReportDraft, StudyBatch
+
+UNREVIEWED = "AUTOMATICALLY GENERATED DRAFT, NOT REVIEWED BY A RADIOLOGIST"
+SYNTHETIC = (
+    "trained on synthetic phantom pictures only: on a real patient its words mean nothing; "
+    "synthetic, not for clinical use"
+)
+
+
+def marks_for(card: Mapping[str, Any]) -> list[str]:
+    """The first line of every payload, for a model.
+
+    Args:
+        card: `name` and `training_data` of the model (`synthetic` for the phantom weights).
+    """
+    if card.get("training_data") == "synthetic":
+        return [f"{UNREVIEWED} - {SYNTHETIC}."]
+    return [f"{UNREVIEWED}."]
+
+
+def drafts_of(
+    batch: StudyBatch, generations: Sequence[Generation], processor: StudyProcessor, card: Mapping[str, Any]
+) -> list[ReportDraft]:
+    """Drafts of a batch.
+
+    Args:
+        batch: the B studies.
+        generations: what the model wrote, B of them.
+        processor: decodes ids and knows which section was asked for.
+        card: `name`, `version` and `training_data` of the model.
+    """
+    target = processor.prompt.target
+    return [
+        _draft(generation, processor.decode(generation), record, notes, target, card, prior_used=prior >= 0)
+        for generation, record, notes, prior in zip(
+            generations, batch.records, batch.notes, batch.index["prior"].tolist(), strict=True
+        )
+    ]
+
+
+def _draft(
+    generation: Generation,
+    text: str,
+    record: Record,
+    notes: PictureNotes,
+    target: str,
+    card: Mapping[str, Any],
+    prior_used: bool,
+) -> ReportDraft:
+    warnings = list(notes.warnings)
+    if not generation.finished:
+        warnings.append("the draft was cut off at the length limit")
+    if not text:
+        warnings.append("the model wrote nothing")
+    return ReportDraft(
+        study_id=record["study_id"],
+        findings=text if target == "findings" else None,
+        impression=text if target == "impression" else None,
+        prior_used=prior_used,
+        model=f"{card.get('name', 'unnamed')} {card.get('version', '')}".strip(),
+        marks=marks_for(card),
+        warnings=warnings,
+        patient_id=record.get("patient_id"),
+        prior_study_id=record.get("prior_study_id") if prior_used else None,
+        reference=record.get(target),
+        input_uids=list(notes.uids),
+    )

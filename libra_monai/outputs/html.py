@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drafts of many studies as one self-contained HTML page: pictures, drafts, references, scores.
+
+Nothing is fetched: pictures are embedded, and every text is escaped, since a report may contain markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from monai.transforms import Compose
+from PIL import Image
+from torch import Tensor
+
+from libra_monai.files import write_text
+from libra_monai.outputs.change_words import mark_changes
+from libra_monai.transforms import FitSquare, LoadRadiograph
+from libra_monai.types import Record, ReportDraft
+
+MAX_STUDIES = 40  # keeps the page within a few megabytes
+SHOWN = 320  # pixels of a picture in the page
+
+
+def write_html_report(
+    path: str | Path,
+    title: str,
+    drafts: Sequence[ReportDraft],
+    records: Sequence[Record],
+    picture: Callable[[str], Tensor] | None,
+    scores: Mapping[str, Mapping[str, Any]] | None = None,
+    failed: int = 0,
+) -> Path:
+    """Write the page.
+
+    Args:
+        path: the HTML file.
+        title: heading.
+        drafts, records: studies in the same order; at most 40 are shown.
+        picture: from a path of a record to uint8 [1,h,w]; None shows no pictures.
+        scores: as in `metrics.json`.
+        failed: number of studies that could not be read.
+    """
+    environment = Environment(
+        loader=PackageLoader("libra_monai.outputs", "pages"), autoescape=True, undefined=StrictUndefined
+    )
+    shown = [_study(d, r, picture) for d, r in zip(drafts[:MAX_STUDIES], records[:MAX_STUDIES], strict=True)]
+    text = environment.get_template("report.html").render(
+        title=title,
+        marks=drafts[0].marks if drafts else [],
+        model=drafts[0].model if drafts else "no model",
+        studies=shown,
+        studies_total=len(drafts),
+        scores=dict(scores or {}),
+        failed=failed,
+    )
+    write_text(path, text)
+    return Path(path)
+
+
+def write_study_page(path: str | Path, draft: ReportDraft, files: Mapping[str, str | None]) -> Path:
+    """Write the page of one draft.
+
+    Args:
+        path: the HTML file.
+        draft: the draft.
+        files: view -> path of the picture it was written from.
+    """
+    read = Compose([LoadRadiograph(), FitSquare(SHOWN)])
+    return write_html_report(path, f"Draft of {draft.study_id}", [draft], [dict(files)], read)
+
+
+def _study(draft: ReportDraft, record: Record, picture: Callable[[str], Tensor] | None) -> dict[str, Any]:
+    def show(view: str) -> str | None:
+        return _png(picture(record[view])) if picture and record.get(view) else None
+
+    sections = [(name, mark_changes(getattr(draft, name))) for name in ("findings", "impression")]
+    return {
+        "draft": draft,
+        "view": record.get("view"),
+        "gap": _gap(record.get("gap_hours")) if draft.prior_used else None,
+        "sections": [(name, text) for name, text in sections if text],
+        "reference": mark_changes(draft.reference) if draft.reference else None,
+        "current": show("current"),
+        "prior": show("prior") if draft.prior_used else None,
+    }
+
+
+def _png(pixels: Tensor) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(pixels[0], dtype=np.uint8)).save(buffer, format="PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _gap(hours: float | None) -> str | None:
+    if hours is None:
+        return None
+    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"

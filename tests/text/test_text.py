@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prompts have the published form, and ids put the picture where the text says it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from libra_monai import registry
+from libra_monai.errors import ConfigError, StudyError
+from libra_monai.text import PROMPTS, encode_prompt, encode_target, request_text
+from libra_monai.text.prompts import find_prompt
+from libra_monai.text.train_tokenizer import train_tokenizer
+
+SYSTEM = "The assistant specialized in comparing Chest X-ray images, identifying differences, and noting temporal changes."
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    """A tokenizer trained on two sentences."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    train_tokenizer(["The lungs are clear. Small left pleural effusion.", SYSTEM], folder, 320)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def test_the_prompt_of_libra_7b():
+    record = {"indication": "Chest pain.", "history": None, "comparison": None, "technique": "PA view."}
+    text = registry.find("template", "libra_v1").open(request_text(PROMPTS["findings"], record))
+    assert text == (
+        f"{SYSTEM} USER: <image>\nProvide a detailed description of the findings in the radiology image. "
+        "Following clinical context: Indication: Chest pain. Technique: PA view. ASSISTANT:"
+    )
+
+
+def test_a_silent_request_has_no_context():
+    assert request_text(PROMPTS["findings"], {}).endswith("in the radiology image.")
+
+
+def test_facts_stand_in_for_the_picture_in_an_order_without_meaning():
+    record = {"study_id": "a", "statements": [
+        {"finding": "Edema", "side": "bilateral", "severity": "large", "change": "new"},
+        {"finding": "Pacemaker", "side": "left", "severity": None, "change": None},
+        {"finding": "Cardiomegaly", "side": None, "severity": "small", "change": "stable"},
+    ]}  # fmt: skip
+    text = request_text(PROMPTS["findings_from_facts"], record)
+    assert "<image>" not in text and "bilateral large edema new" in text and "left pacemaker" in text
+    assert request_text(PROMPTS["findings_from_facts"], record) == text
+    orders = {request_text(PROMPTS["findings_from_facts"], {**record, "study_id": str(i)}) for i in range(20)}
+    assert len(orders) > 1
+    with pytest.raises(StudyError, match="statements"):
+        request_text(PROMPTS["findings_from_facts"], {"study_id": "a"})
+
+
+def test_an_unknown_prompt_is_named():
+    with pytest.raises(ConfigError, match="Did you mean 'findings'"):
+        find_prompt("finding")
+
+
+def test_the_picture_slot_stands_where_the_text_says(tokenizer):
+    ids = encode_prompt(tokenizer, "The lungs <image>\nare clear")
+    assert ids.count(-200) == 1 and ids[0] == tokenizer.bos_token_id
+    before, after = ids[1 : ids.index(-200)], ids[ids.index(-200) + 1 :]
+    assert tokenizer.decode(before) == "The lungs " and tokenizer.decode(after) == "\nare clear"
+    assert tokenizer.bos_token_id not in after
+
+
+def test_the_target_continues_the_prompt_and_ends_with_the_stop_token(tokenizer):
+    prompt, closing = "USER: <image>\nx ASSISTANT:", " The lungs are clear.</s>"
+    target = encode_target(tokenizer, prompt, closing)
+    assert target[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(target[:-1]) == " The lungs are clear."
+    whole = tokenizer("\nx ASSISTANT:" + closing, add_special_tokens=False)["input_ids"]
+    assert encode_prompt(tokenizer, prompt)[-len(whole) + len(target) :] + target == whole
+
+
+def test_any_text_can_be_encoded(tokenizer):
+    for text in ("Übelkeit, 3 µm", "胸部", "\U0001f9b4"):
+        assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
