@@ -144,7 +144,12 @@ def _save_part(part: nn.Module, name: str, folder: Path, half: bool) -> dict[str
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     tensors = {key: value.cpu().contiguous() for key, value in tensors.items()}
     if isinstance(inner, PreTrainedModel):
-        inner.save_pretrained(str(folder / name), state_dict=tensors)
+        inner.config.save_pretrained(str(folder / name))
+        if inner.can_generate():
+            inner.generation_config.save_pretrained(str(folder / name))
+        tied = set(inner.all_tied_weights_keys or ())
+        tensors = {key: value for key, value in tensors.items() if key not in tied}
+        save_file(tensors, str(folder / name / "model.safetensors"), metadata={"format": "pt"})
         return {**{key: value for key, value in spec.items() if key != "config"}, "weights": name}
     save_file(tensors, str(folder / f"{name}.safetensors"), metadata={"format": "pt"})
     return spec

@@ -77,8 +77,8 @@ class StudyProcessor:
             remember: keep pictures in memory, so that each file is read once.
             views: views the model looks at.
         """
-        keys = tuple(views) if self.prompt.pictures else ()
-        return StudyPicturesd([LoadRadiograph(), FitSquare(self.image_size, self.fill)], root, keys, remember)
+        steps = [LoadRadiograph(), FitSquare(self.image_size, self.fill)]
+        return StudyPicturesd(steps, root, tuple(views), remember, hide=not self.prompt.pictures)
 
     def normalise(self, pictures: Sequence[Tensor]) -> Tensor:
         """uint8 pictures U x [1,h,w] to float [U,C,h,w], zero mean and unit deviation over the training set."""

@@ -30,8 +30,7 @@ class TensorBoardScalars:
 
     Args:
         writer: shared event file.
-        optimizer: for the learning rate; None on evaluators.
-        trainer: on evaluators, the trainer whose step the metrics belong to.
+        optimizer: for the learning rate; None on evaluators, whose metrics are written instead.
     """
 
     def __init__(self, writer: SummaryWriter, optimizer: Optimizer | None = None) -> None:

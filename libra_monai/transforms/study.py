@@ -24,6 +24,7 @@ class StudyPicturesd(MapTransform):
         keys: views to load; default all.
         root: folder that the paths are relative to; leaving it is refused.
         steps: array transforms, the first of which takes a path.
+        hide: open no file and leave every view None, for prompts that show no picture.
         remember: keep finished pictures in memory (their number times the square of the size in bytes).
 
     Raises:
@@ -31,17 +32,23 @@ class StudyPicturesd(MapTransform):
     """
 
     def __init__(
-        self, steps: Sequence[Callable], root: str, keys: KeysCollection = VIEWS, remember: bool = False
+        self,
+        steps: Sequence[Callable],
+        root: str,
+        keys: KeysCollection = VIEWS,
+        remember: bool = False,
+        hide: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys=True)
-        self.root, self.steps = root, Compose(list(steps))
+        self.root, self.steps, self.hide = root, Compose(list(steps)), hide
         self.memory: dict[str, torch.Tensor] | None = {} if remember else None
 
     def __call__(self, record: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(record)
         item["picture_paths"] = {key: record.get(key) for key in self.keys}
         for key in self.keys:
-            item[key] = None if record.get(key) is None else self.picture(record[key])
+            path = None if self.hide else record.get(key)
+            item[key] = None if path is None else self.picture(path)
         return item
 
     def picture(self, relative: str) -> torch.Tensor:

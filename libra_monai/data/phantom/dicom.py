@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
 from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
@@ -26,6 +27,7 @@ from pydicom.uid import (
 MARK = "SYNTHETIC - NOT FOR CLINICAL USE"
 TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, JPEG2000Lossless)
 _UID_ROOT = "2.25."
+_VIEW_CODES = {"AP": ("399348003", "SCT", "antero-posterior"), "PA": ("272479007", "SCT", "postero-anterior")}  # CID 4010
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,6 @@ def _new_object(identity: Identity, encoding: Encoding) -> FileDataset:
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     dataset.StudyInstanceUID = uid_for(identity.study_id)
     dataset.SeriesInstanceUID = uid_for(identity.study_id, "series")
-    dataset.FrameOfReferenceUID = uid_for(identity.study_id, "frame")
     return dataset
 
 
@@ -141,14 +142,25 @@ def _describe_acquisition(dataset: FileDataset, identity: Identity, encoding: En
     dataset.BodyPartExamined = "CHEST"
     dataset.ViewPosition = identity.view
     dataset.PatientOrientation = ["L", "F"]  # columns run to the patient's left, rows to the feet
+    dataset.ImageLaterality = "U"  # the chest is no paired part
     if encoding.modality == "DX":
-        dataset.ImageLaterality = "U"
         dataset.PresentationIntentType = "FOR PRESENTATION"
-    else:
-        dataset.Laterality = ""
+        dataset.FrameOfReferenceUID = uid_for(identity.study_id, "frame")
+        dataset.PixelIntensityRelationship = "LOG"
+        dataset.PixelIntensityRelationshipSign = 1 if encoding.inverted else -1
+        dataset.PositionReferenceIndicator, dataset.DetectorType, dataset.PositionerType = "", "DIRECT", "COLUMN"
+        dataset.ViewCodeSequence = Sequence([_code(*_VIEW_CODES[identity.view])])
+        dataset.AnatomicRegionSequence = Sequence([_code("51185008", "SCT", "Chest")])
+        dataset.AcquisitionContextSequence = Sequence([])
     dataset.ImageType = ["ORIGINAL", "PRIMARY"]
     dataset.BurnedInAnnotation = "NO"
     dataset.LossyImageCompression = "00"
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
 
 
 def _put_pixels(dataset: FileDataset, brightness: np.ndarray, encoding: Encoding, rng: np.random.Generator) -> None:
@@ -167,8 +179,6 @@ def _put_pixels(dataset: FileDataset, brightness: np.ndarray, encoding: Encoding
     dataset.PixelRepresentation = 0
     spacing = round(360.0 / max(brightness.shape), 4)  # a detector of 36 cm, in millimetres
     dataset.ImagerPixelSpacing = [spacing, spacing]
-    dataset.PixelIntensityRelationship = "LOG"
-    dataset.PixelIntensityRelationshipSign = 1 if encoding.inverted else -1
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
     dataset.WindowCenter = round(float(low + high) / 2, 1)
     dataset.WindowWidth = round(max(float(high - low), 2.0), 1)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every payload begins with the marks; change words are marked; markup in a report stays text."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from libra_monai import registry
+from libra_monai.errors import ConfigError
+from libra_monai.outputs import write_draft, write_html_report
+from libra_monai.outputs.change_words import change_spans, mark_changes
+from libra_monai.outputs.draft import marks_for
+from libra_monai.outputs.writers import file_name
+from libra_monai.types import ReportDraft
+
+
+def _draft(text="Unchanged small left effusion.", **options):
+    marks = marks_for({"training_data": "synthetic"})
+    return ReportDraft("s1", text, None, True, "toy 1", marks, prior_study_id="s0", **options)
+
+
+@pytest.mark.parametrize("training_data", ["synthetic", "unknown", "de-identified", None])
+def test_every_model_is_marked_as_automatic_and_unreviewed(training_data):
+    line = marks_for({"training_data": training_data})[0]
+    assert "AUTOMATICALLY GENERATED" in line and "NOT REVIEWED" in line
+    assert ("synthetic, not for clinical use" in line) == (training_data == "synthetic")
+
+
+@pytest.mark.parametrize("name", ["text", "json"])
+def test_every_written_format_begins_with_the_marks(tmp_path, name):
+    path = write_draft(_draft(), tmp_path, [name])[0]
+    text = path.read_text()
+    assert "NOT REVIEWED" in "\n".join(text.splitlines()[:3])
+    assert "Unchanged small left effusion." in text
+
+
+def test_an_unknown_format_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean 'json'"):
+        write_draft(_draft(), tmp_path, ["jsno"])
+    assert set(registry.names("writer")) >= {"text", "json"}
+
+
+@pytest.mark.parametrize(("study", "name"), [("a/../b", "a_.._b"), ("../x", "_x"), ("...", "study"), ("PH1-S2", "PH1-S2")])
+def test_a_study_id_cannot_leave_the_folder(study, name):
+    assert file_name(study) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("Unchanged small effusion.", ["Unchanged"]),
+        ("The effusion has increased and is now large.", ["has increased"]),
+        ("The tube is no longer seen.", ["no longer seen"]),
+        ("New nodule since the prior study.", ["New", "since the prior study"]),
+        ("Not significantly changed from the prior study.", ["Not significantly changed from the prior study"]),
+        ("The heart is enlarged. Elevated left diaphragm.", []),
+        ("No pleural effusion.", []),
+    ],
+)
+def test_words_of_change_are_found_by_phrase(text, marked):
+    assert [text[a:b] for a, b in change_spans(text)] == marked
+
+
+def test_markup_in_a_report_is_escaped():
+    assert mark_changes("<script>x</script> unchanged & new") == (
+        "&lt;script&gt;x&lt;/script&gt; <mark>unchanged</mark> &amp; <mark>new</mark>"
+    )
+
+
+def test_the_page_is_self_contained_and_escapes_everything(tmp_path):
+    draft = _draft("<img src=x onerror=alert(1)> new edema.", reference="<b>bold</b>", warnings=["<i>"])
+    record = {"current": "a", "prior": "b", "view": "<u>", "gap_hours": 30.0}
+    pixels = torch.arange(64 * 64).view(1, 64, 64).remainder(256).to(torch.uint8)
+    scores = {"bleu": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 1, "signature": "<s>"}}
+    path = write_html_report(tmp_path / "r.html", "<title>", [draft], [record], lambda _: pixels, scores, failed=2)
+    page = path.read_text()
+    for raw in ("<img src=x", "<b>bold", "<i>", "<u>", "<s>", "<title><title>"):
+        assert raw not in page
+    assert page.count("data:image/png;base64,") == 2 and "30 hours before" in page and "2 could not be read" in page
+    assert "http" not in page.replace("http-equiv", "") and "<mark>new</mark>" in page
+
+
+def test_a_study_without_prior_shows_none(tmp_path):
+    draft = ReportDraft("s", "Clear.", None, False, "toy 1", marks_for({}))
+    page = write_html_report(tmp_path / "r.html", "t", [draft], [{"current": "a", "prior": "b"}],
+                             lambda _: torch.ones(1, 40, 40, dtype=torch.uint8)).read_text()
+    assert "no prior" in page and page.count("data:image/png") == 1
+
+
+def test_predictions_have_the_promised_fields():
+    fields = set(json.loads(json.dumps(_draft().as_json())))
+    assert fields == {"study_id", "patient_id", "marks", "prediction", "findings", "impression", "reference",
+                      "prior_study_id", "prior_used", "warnings", "model"}  # fmt: skip
