@@ -10,13 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build"]
+__all__ = ["__version__", "build", "paths"]
 
 
 def __getattr__(name: str) -> Any:
-    """Fetch `build` on first use (PEP 562), so that `libra-monai --help` stays fast."""
+    """Fetch what configurations name on first use (PEP 562), so that `libra-monai --help` stays fast."""
     if name == "build":
         from libra_monai.registry import build
 
         return build
+    if name == "paths":
+        from importlib import import_module
+
+        return import_module("libra_monai.paths")
     raise AttributeError(f"module 'libra_monai' has no attribute '{name}'")

@@ -26,7 +26,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
+        share(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -46,6 +46,11 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 def write_jsonl(path: str | os.PathLike, rows: Iterable[dict[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def share(path: str | os.PathLike) -> None:
+    """Give a file the permissions a newly made one has; temporary files are private at first."""
+    os.chmod(path, 0o666 & ~_umask())
 
 
 def _umask() -> int:

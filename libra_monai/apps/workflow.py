@@ -19,7 +19,7 @@ from typing import Any
 from monai.bundle import ConfigWorkflow
 
 from libra_monai import paths
-from libra_monai.errors import ConfigError, did_you_mean
+from libra_monai.errors import ConfigError, did_you_mean, innermost
 
 WORKFLOWS = {"train": "train", "evaluate": "infer", "inference": "infer"}
 _SECTIONS = ("train", "validate")  # ids whose parts are ids themselves
@@ -56,10 +56,20 @@ class LibraWorkflow(ConfigWorkflow):
         self.files, self.given = files, given  # the base class cannot take attributes before its own
 
     def run_all(self) -> None:
-        """Initialize, run and finalize, as `python -m monai.bundle run` does."""
-        self.initialize()
-        self.run()
-        self.finalize()
+        """Initialize, run and finalize, as `python -m monai.bundle run` does.
+
+        Raises:
+            LibraError: what MONAI wrapped in one `RuntimeError` per level.
+        """
+        try:
+            self.initialize()
+            self.run()
+            self.finalize()
+        except RuntimeError as error:
+            ours = innermost(error)
+            if ours is None or ours is error:
+                raise
+            raise ours from error
 
     def equivalent_command(self) -> str:
         """The `python -m monai.bundle run` command that does the same."""

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from libra_monai.checkpoints.card import MODEL_FILE, read_model_file
 from libra_monai.data.processor import StudyProcessor
 from libra_monai.errors import ConfigError, ModelError
-from libra_monai.files import write_json
+from libra_monai.files import share, write_json
 from libra_monai.networks.pretrained import load_pretrained_strict
 from libra_monai.networks.report_model import PARTS, ReportModel
 
@@ -109,6 +109,8 @@ def save_model(
         }
         processor.save(place)
         write_json(place / MODEL_FILE, {"format": _FORMAT, "card": dict(card), "parts": parts})
+        for path in place.rglob("*.safetensors"):  # safetensors writes private files
+            share(path)
         old = Path(temporary) / "old"
         if folder.exists():
             folder.rename(old)

@@ -71,7 +71,7 @@ class MetricSet(Metric):
         values = self.compute()
         if self.key is not None and self.key not in values:
             remedy = did_you_mean(self.key, values) if values else "No study of the split has a reference text."
-            raise ConfigError(f"key_metric '{self.key}' was not computed", remedy)
+            raise ConfigError(f"best_by '{self.key}' was not computed", remedy)
         engine.state.metrics.update(values)
         engine.state.metrics[name] = engine.state.metrics.get(self.key, 0.0) if self.key else 0.0
 

@@ -143,22 +143,21 @@ def test_bad_studies_are_listed_the_others_go_on_and_the_run_fails(phantom, tmp_
     assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 2
 
 
+STAGES = [str(path) for path in sorted((ROOT / "configs" / "stage").glob("*.json"))]
+
+
 @pytest.mark.parametrize(
-    ("name", "kind"), [("train", "train"), ("evaluate", "infer"), ("inference", "infer")]
+    ("kind", "files"),
+    [("infer", ["evaluate"]), ("infer", ["inference"]), ("train", ["train"]), *(("train", ["train", s]) for s in STAGES)],
+    ids=lambda value: Path(value[-1]).stem if isinstance(value, list) else None,
 )
-@pytest.mark.parametrize("overlay", [None, "stage"])
-def test_check_properties_is_empty(phantom, tmp_path, name, kind, overlay):
-    if overlay and name != "train":
-        pytest.skip("stages are for training")
-    overlays = sorted((ROOT / "configs" / "stage").glob("*.json")) if overlay else [None]
-    for path in overlays:
-        files = [str(CONFIGS / f"{name}.json"), *([str(path)] if path else [])]
-        workflow = ConfigWorkflow(
-            config_file=files, meta_file=str(CONFIGS / "metadata.json"), logging_file=False, workflow_type=kind,
-            **_data(phantom, tmp_path),
-        )
-        workflow.initialize()
-        assert workflow.check_properties() == []
+def test_check_properties_is_empty(phantom, tmp_path, kind, files):
+    workflow = ConfigWorkflow(
+        config_file=[str(CONFIGS / f"{files[0]}.json"), *files[1:]], meta_file=str(CONFIGS / "metadata.json"),
+        logging_file=False, workflow_type=kind, **_data(phantom, tmp_path),
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
 
 
 def test_metadata_follows_the_schema(tmp_path):
