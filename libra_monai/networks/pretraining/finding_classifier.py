@@ -23,11 +23,12 @@ _BOTH = ("right", "left")
 
 @register("language", "finding_classifier")
 class FindingClassifier(nn.Module):
-    """Two readers over the visual tokens, each giving a severity for every finding and side.
+    """Three readers over the visual tokens, each giving a severity for every finding and side.
 
     The reader of places has its own weights for every token, so that it quickly learns what small things look
-    like and where they lie; the reader of the mean makes the encoder carry the same knowledge into all its
-    tokens. Attention-pooled queries alone took many times as long on phantom studies (docs/log.md).
+    like and where they lie. The reader by attention asks one question per finding and side of all tokens, as a
+    connector and a language model will; alone it took many times as long on phantom studies (docs/log.md). The
+    reader of the mean makes the encoder carry the same knowledge into all its tokens.
 
     Args:
         hidden_size: H of the tokens.
@@ -54,25 +55,31 @@ class FindingClassifier(nn.Module):
         self.norm = nn.LayerNorm(hidden_size)
         self.reduce = nn.Linear(hidden_size, place_width)
         self.places = nn.Linear(num_tokens * place_width, outputs)
+        self.keys = nn.Linear(hidden_size, hidden_size)
+        self.queries = nn.Parameter(torch.randn(len(self.classes), hidden_size) * 0.02)
+        self.answers = nn.Parameter(torch.randn(len(self.classes), hidden_size, len(LEVELS)) * hidden_size**-0.5)
         self.mean_norm = nn.LayerNorm(hidden_size)
         self.mean = nn.Linear(hidden_size, outputs)
         nn.init.normal_(self.places.weight, std=0.01)
         self.embed = nn.Identity()
 
-    def levels(self, slots: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits of severity by the readers of places and of the mean, [B,K,4] each for K pairs.
+    def levels(self, slots: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of severity by the readers of places, by attention and of the mean, [B,K,4] each for K pairs.
 
         Args:
             slots: `image` -> [B,T,H].
         """
         tokens = slots[IMAGE_SLOT]
-        places = self.places(self.reduce(self.norm(tokens)).flatten(1))
-        mean = self.mean(self.mean_norm(tokens.mean(dim=1)))
+        known = self.norm(tokens)  # [B,T,H]
         shape = (len(self.classes), len(LEVELS))
-        return places.unflatten(-1, shape), mean.unflatten(-1, shape)
+        places = self.places(self.reduce(known).flatten(1)).unflatten(-1, shape)
+        attention = (self.queries @ self.keys(known).transpose(1, 2)).softmax(dim=-1)  # [B,K,T]
+        asked = torch.einsum("bkh,khl->bkl", attention @ known, self.answers)
+        mean = self.mean(self.mean_norm(tokens.mean(dim=1))).unflatten(-1, shape)
+        return places, asked, mean
 
     def forward(self, batch: StudyBatch, slots: dict[str, Tensor]) -> LanguageOutput:
-        """Cross entropy over all pairs of finding and side, the mean of both readers.
+        """Cross entropy over all pairs of finding and side, the mean of the readers.
 
         Args:
             batch: its records carry `statements`.
