@@ -11,6 +11,7 @@ from types import TracebackType
 
 import torch
 from monai.utils import set_determinism
+from torch import nn
 
 from libra_monai.errors import ConfigError, innermost
 from libra_monai.handlers.failures import FailureLog
@@ -18,7 +19,7 @@ from libra_monai.handlers.failures import FailureLog
 logger = logging.getLogger(__name__)
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str | torch.device = "auto") -> torch.device:
     """The device of a run.
 
     Args:
@@ -37,6 +38,19 @@ def pick_device(name: str = "auto") -> torch.device:
         reason = str(error).splitlines()[0][:120]
         raise ConfigError(f"device '{name}' cannot be used ({reason})", "Use 'auto' or 'cpu'.") from error
     return device
+
+
+def place(network: nn.Module, device: str | torch.device) -> nn.Module:
+    """Move a network to the device of the run; `--device cuda:0` arrives here as text.
+
+    Args:
+        network: the report model.
+        device: as `pick_device` takes it.
+
+    Raises:
+        ConfigError: the device cannot be used.
+    """
+    return network.to(pick_device(device))
 
 
 def prepare(seed: int, output_dir: str) -> None:

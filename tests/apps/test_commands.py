@@ -73,7 +73,7 @@ def test_report_names_the_bad_file_and_lists_it(tmp_path, capsys, make, says):
         (["run", "train", "--max_epoch", "3"], "the command line: unknown id 'max_epoch'. Did you mean 'max_epochs'"),
         (["run", "train", "--train#trainr#max_epochs", "3"], "Did you mean 'train#trainer'"),
         (["run", "train", "--seed"], "--seed has no value"),
-        (["run", "evaluate", "--connector#name", "tacc", "--datalist", "x.json"], "connector 'tacc' is not registered"),
+        (["run", "evaluate", "--connector#name", "tacc"], "connector 'tacc' is not registered"),
         (["run", "evaluate", "--datalist", "nowhere.json"], "datalist nowhere.json does not exist"),
         (["run", "evaluate", "--ckpt", "nowhere"], "model folder nowhere does not exist"),
         (["run", "evaluate", "--decoding#num_beam", "3"], "num_beam"),
