@@ -31,7 +31,8 @@ class StudyDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         record = self.data[index]
         try:
-            item = self.transform(record) if self.transform else dict(record)
+            # no truth test: the length of a MONAI Compose seeds its random transforms anew
+            item = dict(record) if self.transform is None else self.transform(record)
             return {**item, "record": record}
         except Exception as error:  # MONAI wraps errors of transforms in RuntimeError
             return {"study_id": record["study_id"], FAILURE: failure_of(error, record)}
