@@ -54,7 +54,7 @@ def _draft(loaded, args: argparse.Namespace, sections: dict, log):  # noqa: ANN0
     try:
         return loaded.report(args.current, args.prior, args.lateral, **sections)
     except StudyError as error:
-        log.add([Failure(Path(args.current).stem, error.file, error.stage, error.reason, error.remedy)])
+        log.add([Failure(Path(args.current).stem, error.file, error.stage, error.reason, error.remedy)], logged=False)
         raise
 
 

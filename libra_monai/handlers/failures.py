@@ -29,16 +29,19 @@ class FailureLog:
         self.failures: dict[tuple[str | None, str], Failure] = {}
         self.path.unlink(missing_ok=True)  # of an earlier run
 
-    def add(self, failures: Iterable[Failure]) -> None:
+    def add(self, failures: Iterable[Failure], logged: bool = True) -> None:
         """Note failures; each study and file is logged once, however often it comes by.
 
         Args:
             failures: from a batch.
+            logged: off where the caller tells the user itself.
         """
         new = [f for f in failures if (f.study_id, f.file) not in self.failures]
         for failure in new:
             self.failures[failure.study_id, failure.file] = failure
-            logger.error("study %s skipped: %s: %s. %s", failure.study_id, failure.file, failure.reason, failure.remedy)
+            if logged:
+                reason = f"{failure.reason}. {failure.remedy}"
+                logger.error("study %s skipped: %s: %s", failure.study_id, failure.file, reason)
         if new:
             write_jsonl(self.path, [failure.as_json() for failure in self.failures.values()])
 

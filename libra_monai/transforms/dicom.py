@@ -7,7 +7,9 @@ readers disagree about polarity and ignore the window, hence this one.
 
 from __future__ import annotations
 
+import struct
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from pydicom import Dataset, dcmread
@@ -32,10 +34,7 @@ def read_dicom(path: str) -> tuple[np.ndarray, dict[str, Any]]:
     Raises:
         StudyError: not DICOM, no pixels, or pixels that cannot be decoded.
     """
-    try:
-        dataset = dcmread(path)
-    except (InvalidDicomError, EOFError, OSError) as error:
-        raise _bad(path, f"not a readable DICOM file ({_first_line(error)})", "Export the file again.") from error
+    dataset = _open(path)
     warnings: list[str] = []
     _check_header(path, dataset)
     stored = _decode(path, dataset, warnings)
@@ -52,10 +51,24 @@ def read_dicom(path: str) -> tuple[np.ndarray, dict[str, Any]]:
     return np.rint(unit * 255.0).astype(np.uint8), notes
 
 
+def _open(path: str) -> Dataset:
+    try:
+        with catch_warnings(record=True) as said:
+            simplefilter("always")
+            dataset = dcmread(path)
+    except InvalidDicomError as error:
+        raise _bad(path, "not a readable DICOM file (the DICM mark is missing)", "Export the file again.") from error
+    except (EOFError, OSError, struct.error) as error:
+        raise _bad(path, f"not a readable DICOM file ({_first_line(error)})", "Export the file again.") from error
+    if "PixelData" not in dataset and any("End of file" in str(warning.message) for warning in said):
+        raise _bad(path, "the file is truncated: it ends within its pixels", "Copy or export the file again.")
+    return dataset
+
+
 def _check_header(path: str, dataset: Dataset) -> None:
     if "PixelData" not in dataset:
         kind = dataset.SOPClassUID.name if "SOPClassUID" in dataset else "unknown object"
-        raise _bad(path, f"the DICOM object holds no pixels ({kind})", "Give the image object of the study.")
+        raise _bad(path, f"the DICOM object holds no pixels ({kind})", "Give the image object of the study, whole.")
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     if rows < 1 or columns < 1:
         raise _bad(path, "the DICOM header gives no picture size", "Export the file again.")

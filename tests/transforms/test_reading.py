@@ -35,6 +35,12 @@ def _dicom(path, values, bits=12, **tags):
     return path
 
 
+def _compressed(path, values):
+    ds = pydicom.dcmread(_dicom(path, values))
+    ds.compress(pydicom.uid.RLELossless)
+    ds.save_as(path)
+
+
 def _read(path):
     return np.asarray(LoadRadiograph()(path)[0], dtype=int)
 
@@ -113,11 +119,12 @@ def test_a_dicom_is_known_by_its_content_not_its_name(tmp_path):
         (lambda p: _dicom(p, 0 * RAMP), "all black"),
         (lambda p: _dicom(p, 4000 * RAMP[:8, :8]), "only 8 x 8"),
         (lambda p: (_dicom(p, 4000 * RAMP), p.write_bytes(p.read_bytes()[:-2000])), "cannot be decoded"),
-        (lambda p: (_dicom(p, 4000 * RAMP), p.write_bytes(p.read_bytes()[:300])), "."),
+        (lambda p: (_dicom(p, 4000 * RAMP), p.write_bytes(p.read_bytes()[:300])), "holds no pixels"),
+        (lambda p: (_compressed(p, 4000 * RAMP), p.write_bytes(p.read_bytes()[:-2000])), "truncated: it ends within"),
         (lambda p: _dicom(p, 4000 * RAMP, Rows=60000, Columns=60000), "claims 60000"),
         (lambda p: Image.fromarray(np.zeros((64, 64), np.uint8)).save(p, format="PNG"), "all black"),
     ],
-    ids=["missing", "folder", "text", "black", "tiny", "truncated", "header only", "huge claim", "black png"],
+    ids=["missing", "folder", "text", "black", "tiny", "truncated", "header only", "truncated compressed", "huge claim", "black png"],
 )
 def test_what_cannot_be_used_names_the_file_and_the_remedy(tmp_path, make, says):
     path = tmp_path / "bad.dcm"
