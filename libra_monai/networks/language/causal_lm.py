@@ -102,7 +102,7 @@ class CausalLM(nn.Module):
         if decoding.do_sample:
             torch.manual_seed(decoding.seed)
         output = self.model.generate(
-            inputs_embeds=prompt, attention_mask=mask.long(), generation_config=settings, use_cache=True
+            inputs_embeds=prompt, attention_mask=mask.long(), generation_config=settings
         )
         scores = getattr(output, "sequences_scores", None)
         ends = _end_ids(settings.eos_token_id)
@@ -118,6 +118,7 @@ class CausalLM(nn.Module):
             max_new_tokens=decoding.max_new_tokens,
             num_beams=decoding.num_beams,
             do_sample=decoding.do_sample,
+            use_cache=True,
             length_penalty=decoding.length_penalty,
             no_repeat_ngram_size=decoding.no_repeat_ngram_size,
             repetition_penalty=decoding.repetition_penalty,
