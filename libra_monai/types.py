@@ -19,6 +19,7 @@ from torch import Tensor
 VIEWS = ("current", "prior", "lateral")
 IMAGE_SLOT = "image"
 SLOT_IDS = {IMAGE_SLOT: -200, "retrieved": -201}  # placeholder ids in `input_ids`; -200 as in LLaVA and Libra
+FAILURE = "failure"  # key of an item that could not be read
 IGNORE = -100  # marks positions of `target_ids` that are not learned; the index torch's cross entropy skips
 
 Record = Mapping[str, Any]  # one item of the datalist, see libra_monai/data/schema.py
@@ -164,7 +165,7 @@ class Failure:
 
     Args:
         study_id: identifier, or None if the file was not known to belong to a study.
-        file: the file at fault, relative to the data root where it has one.
+        file: the file at fault as it was opened, or the place in the datalist.
         stage: `record`, `pixels`, `draft` or `output`.
         reason: what is wrong.
         remedy: what the user can do.

@@ -53,9 +53,11 @@ def _checks(out: str) -> Iterator[tuple[bool, bool, str, str]]:
             yield True, True, f"{name} {version(name)}", ""
         except PackageNotFoundError:
             yield False, True, name, f"pip install {name}"
-    yield from _torchvision()
-    yield from _codecs()
-    yield from _accelerator()
+    for group in (_torchvision, _codecs, _accelerator):
+        try:
+            yield from group()
+        except ImportError as error:
+            yield False, True, str(error), "Install what is missing above."
     yield from _folders(out)
     yield from _weights()
 

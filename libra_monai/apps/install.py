@@ -62,10 +62,11 @@ def _fingerprint(args: argparse.Namespace) -> str:
 
 
 def _make_venv(folder: Path) -> None:
-    if (folder / "pyvenv.cfg").is_file():
+    broken = (folder / "pyvenv.cfg").is_file()  # an earlier try may have ended before pip was there
+    if broken and any(folder.glob("*/pip*")):
         return
     try:
-        venv.create(folder, with_pip=True)
+        venv.create(folder, with_pip=True, clear=broken)
     except (subprocess.CalledProcessError, OSError) as error:
         remedy = "On Debian or Ubuntu: apt install python3-venv."
         raise ConfigError(f"the virtual environment {folder} cannot be made ({error})", remedy) from error

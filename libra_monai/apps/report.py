@@ -28,12 +28,14 @@ def run(args: argparse.Namespace) -> int:
     from libra_monai import paths
     from libra_monai.checkpoints import load_pretrained
     from libra_monai.engines import pick_device
+    from libra_monai.files import check_writable
     from libra_monai.handlers import FailureLog
     from libra_monai.outputs import write_draft
     from libra_monai.outputs.html import write_study_page
 
     formats = [name.strip() for name in args.format.split(",") if name.strip()]
     _check_formats(formats)
+    check_writable(args.out, "--out")
     log = FailureLog(args.out)
     loaded = load_pretrained(args.model or paths.tiny_model(), device=pick_device(args.device))
     sections = {name: getattr(args, name) for name in ("indication", "history", "technique", "comparison")}

@@ -17,12 +17,7 @@ from typing import Any
 
 PATIENTS, SEED = 2500, 100
 VERSION = "0.1.0"
-CARD = {
-    "name": "libra_tiny",
-    "version": VERSION,
-    "training_data": "synthetic",
-    "description": f"Phantom studies of {PATIENTS} patients, seed {SEED}. Synthetic, not for clinical use.",
-}
+CARD = {"name": "libra_tiny", "version": VERSION, "training_data": "synthetic"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         _train(stage, options, work, datalist, tokenizer, args.epochs_scale)
         print(f"{stage}: done after {(time.monotonic() - started) / 60:.1f} min", flush=True)
     out = Path(args.out or Path(paths.bundle_root()) / "models" / "libra_tiny")
-    _ship(work / "finetune_lora" / "last", out)
+    _ship(work / "finetune_lora" / "last", out, args.patients)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
     print(f"{out}: {size:.1f} MB, {(time.monotonic() - started) / 60:.1f} min in all")
     return 0
@@ -104,8 +99,9 @@ def _train(stage: str, options: dict, work: Path, datalist: Path, tokenizer: Pat
     subprocess.run(words, check=True)
 
 
-def _ship(trained: Path, out: Path) -> None:
+def _ship(trained: Path, out: Path, patients: int) -> None:
     from libra_monai.checkpoints import load_pretrained, save_model
 
     loaded = load_pretrained(trained)
-    save_model(loaded.model, loaded.processor, out, CARD, half=True)
+    about = f"Phantom studies of {patients} patients, seed {SEED}. Synthetic, not for clinical use."
+    save_model(loaded.model, loaded.processor, out, CARD | {"description": about}, half=True)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import ast
 import difflib
+import inspect
 import json
 import os
+import re
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from monai.bundle import ConfigWorkflow
@@ -66,8 +69,8 @@ class LibraWorkflow(ConfigWorkflow):
             self.run()
             self.finalize()
         except RuntimeError as error:
-            ours = innermost(error)
-            if ours is None or ours is error:
+            ours = innermost(error) or misspelt_argument(error)
+            if ours is None:
                 raise
             raise ours from error
 
@@ -78,6 +81,24 @@ class LibraWorkflow(ConfigWorkflow):
         for name, value in self.given.items():
             words += [f"--{name}", value if isinstance(value, str) else repr(value)]
         return " ".join(shlex.quote(word) for word in words)
+
+
+def misspelt_argument(error: BaseException) -> ConfigError | None:
+    """The error to show where MONAI wrapped Python's "unexpected keyword argument", else None.
+
+    Args:
+        error: what MONAI raised; its messages name the component, the causes the argument.
+    """
+    component, current = "", error
+    while current is not None:
+        named = re.search(r"Failed to instantiate component '([^']+)'", str(current))
+        component = named.group(1) if named else component
+        wrong = re.search(r"unexpected keyword argument '(\w+)'(.*)", str(current))
+        if isinstance(current, TypeError) and wrong and component:
+            known = [*inspect.signature(locate(component)).parameters]
+            return ConfigError(f"{component} takes no argument '{wrong.group(1)}'", did_you_mean(wrong.group(1), known))
+        current = current.__cause__
+    return None
 
 
 def parse_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

@@ -26,23 +26,33 @@ def read_model_file(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"{folder} is no model folder: it has no {MODEL_FILE}", "Give a folder saved by a run.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not JSON ({error})", "Save the model again.") from error
+    if not isinstance(content, dict) or not {"card", "parts"} <= set(content):
+        raise ModelError(f"{path} has no `card` and `parts`", "Save the model again.")
+    return content
 
 
-def read_card(weights: str | Mapping[str, str] | None, privacy: str = "identifiable") -> dict[str, Any]:
-    """Name, version and training data of the weights a run starts from.
+def read_card(
+    weights: str | Mapping[str, str] | None, privacy: str = "identifiable", run: str | None = None
+) -> dict[str, Any]:
+    """Name, version and training data of the weights a run starts from, or of what it trains.
 
     A model is synthetic if it, or any model it grew from, was trained on phantom studies.
 
     Args:
         weights: a model folder, model folders by part, or None.
         privacy: of the data the run trains on; `synthetic` marks what comes out of it.
+        run: output folder of a training run; what it saves is called by its name and names its parents.
     """
     folders = [weights] if isinstance(weights, str) else list((weights or {}).values())
     cards = [read_model_file(folder)["card"] for folder in folders]
     card = dict(cards[0] if cards else UNTRAINED)
     if privacy == "synthetic" or any(other.get("training_data") == "synthetic" for other in cards):
         card["training_data"] = "synthetic"
+    if run is not None:
+        parents = dict.fromkeys(f"{other['name']} {other['version']}" for other in cards)
+        card = {"name": Path(run).resolve().name, "version": "0", "training_data": card["training_data"]}
+        card |= {"parents": list(parents)} if parents else {}
     return card

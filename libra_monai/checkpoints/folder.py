@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from libra_monai.checkpoints.card import MODEL_FILE, read_model_file
-from libra_monai.data.processor import StudyProcessor
+from libra_monai.data.processor import StudyProcessor, check_same_size, read_settings, same_tokenizer
 from libra_monai.errors import ConfigError, ModelError
 from libra_monai.files import share, write_json
 from libra_monai.networks.pretrained import load_pretrained_strict
@@ -38,6 +38,7 @@ def assemble(
     weights: str | Mapping[str, str] | None = None,
     trainable: Mapping[str, bool | str] | None = None,
     lora: Mapping[str, Any] | None = None,
+    processor: StudyProcessor | None = None,
 ) -> ReportModel:
     """Join three parts into a report model and give it weights; the `network_def` of all workflows.
 
@@ -45,6 +46,7 @@ def assemble(
         encoder, connector, language: built parts.
         weights: a model folder for all parts, or folders by part name, or None to keep what the parts have.
         trainable, lora: see `ReportModel`.
+        processor: checked against the encoder and against what the weights were trained with.
 
     Raises:
         ConfigError: the parts do not fit together.
@@ -53,6 +55,8 @@ def assemble(
     model = ReportModel(encoder, connector, language)
     if weights is not None:
         load_weights(model, weights)
+    if processor is not None:
+        _check_processor(processor, model, weights)
     model.lora = dict(lora or {})
     model.set_trainable(trainable or {})
     return model
@@ -134,6 +138,27 @@ def merged_state(part: nn.Module) -> dict[str, Tensor]:
         if not any(key.startswith(prefix) for prefix in done):
             tensors[key] = value.detach()
     return tensors
+
+
+def _check_processor(processor: StudyProcessor, model: ReportModel, weights: str | Mapping[str, str] | None) -> None:
+    """Refuse a processor other than the one the weights were trained with; only the task may differ."""
+    if model.encoder is not None:
+        check_same_size(processor, model.encoder)
+    folders = dict.fromkeys(PARTS, weights) if isinstance(weights, str) else dict(weights or {})
+    if "encoder" in folders:
+        saved = read_settings(folders["encoder"])
+        for name in ("image_size", "channels", "mean", "std", "fill"):
+            if processor.settings[name] != saved[name]:
+                raise ConfigError(
+                    f"processor.{name} is {processor.settings[name]}, but {folders['encoder']} was trained with {saved[name]}",
+                    f"Set --processor#{name} {saved[name]}.",
+                )
+    if "language" in folders and not same_tokenizer(processor, folders["language"]):
+        own = Path(folders["language"]) / read_settings(folders["language"])["tokenizer"]
+        raise ConfigError(
+            f"processor.tokenizer is not the one {folders['language']} was trained with",
+            f"Set --processor#tokenizer {own}.",
+        )
 
 
 def _save_part(part: nn.Module, name: str, folder: Path, half: bool) -> dict[str, Any]:

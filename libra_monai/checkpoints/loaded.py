@@ -66,7 +66,7 @@ class LoadedModel:
         sections = {"indication": indication, "history": history, "technique": technique, "comparison": comparison}
         files = [None if path is None else str(path) for path in (current, prior, lateral)]
         record = file_record(files[0] or "", files[1], files[2], sections)
-        dataset = StudyDataset([record], self.processor.pictures(request_root(".", files[0])))
+        dataset = StudyDataset([record], self.processor.pictures(request_root(None, None, files[0])))
         batch = self.processor.collate([dataset[0]])
         if batch.failures:
             failure = batch.failures[0]

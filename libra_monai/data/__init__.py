@@ -15,9 +15,10 @@ _WHERE = {
     "load_records": "datalist",
     "load_header": "datalist",
     "request_records": "request",
+    "request_root": "request",
     "ensure_phantom": "request",
 }
-__all__ = ["StudyDataset", "StudyProcessor", "ensure_phantom", "load_header", "load_records", "request_records"]
+__all__ = list(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

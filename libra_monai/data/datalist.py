@@ -10,6 +10,7 @@ from typing import Any
 
 from libra_monai.data.schema import PRIVACY, SPLITS, complete
 from libra_monai.errors import ConfigError, did_you_mean
+from libra_monai.types import FAILURE, Failure
 
 
 def load_records(datalist: str | os.PathLike, split: str, limit: int | None = None) -> list[dict[str, Any]]:
@@ -20,6 +21,10 @@ def load_records(datalist: str | os.PathLike, split: str, limit: int | None = No
         split: `training`, `validation` or `test`.
         limit: only the first studies, for a quick run.
 
+    Returns:
+        records; an item that is none keeps its place as `{"study_id", "failure"}`, so that it is listed and the
+        others go on.
+
     Raises:
         ConfigError: the file is missing, is no datalist, or has no studies in this split.
     """
@@ -29,15 +34,22 @@ def load_records(datalist: str | os.PathLike, split: str, limit: int | None = No
     items = content.get(split)
     if not isinstance(items, list) or not items:
         filled = [name for name in SPLITS if content.get(name)]
-        remedy = f"It has studies in: {', '.join(filled)}." if filled else "Fill it; see docs/data.md."
+        remedy = f"It has studies in: {', '.join(filled)}." if filled else "Put studies into it."
         raise ConfigError(f"{datalist}: no studies in split '{split}'", remedy)
-    records = [complete(item, f"{datalist}, {split}[{number}]") for number, item in enumerate(items)]
     seen: set[str] = set()
-    for record in records:
+    return [_record(item, f"{datalist}, {split}[{number}]", seen) for number, item in enumerate(items[:limit])]
+
+
+def _record(item: Any, where: str, seen: set[str]) -> dict[str, Any]:
+    try:
+        record = complete(item, where)
         if record["study_id"] in seen:
-            raise ConfigError(f"{datalist}: study_id '{record['study_id']}' stands twice", "Keep one of them.")
-        seen.add(record["study_id"])
-    return records[:limit]
+            raise ConfigError(f"{where}: study_id '{record['study_id']}' stands twice", "Keep one of them.")
+    except ConfigError as error:
+        named = str(item.get("study_id") or where) if isinstance(item, dict) else where
+        return {"study_id": named, FAILURE: Failure(named, where, "record", error.what.removeprefix(f"{where}: "), error.remedy)}
+    seen.add(record["study_id"])
+    return record
 
 
 def load_header(datalist: str | os.PathLike) -> dict[str, Any]:

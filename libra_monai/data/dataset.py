@@ -9,9 +9,7 @@ from typing import Any
 from monai.data import Dataset
 
 from libra_monai.errors import StudyError
-from libra_monai.types import Failure
-
-FAILURE = "failure"  # key of an item that could not be read
+from libra_monai.types import FAILURE, Failure
 
 
 class StudyDataset(Dataset):
@@ -30,6 +28,8 @@ class StudyDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         record = self.data[index]
+        if FAILURE in record:
+            return record
         try:
             # no truth test: the length of a MONAI Compose seeds its random transforms anew
             item = dict(record) if self.transform is None else self.transform(record)

@@ -157,10 +157,7 @@ class StudyProcessor:
         Raises:
             ModelError: the folder has no `processor.json`.
         """
-        path = Path(folder) / _FILE
-        if not path.is_file():
-            raise ModelError(f"{path} does not exist", "Give a model folder written by this package.")
-        settings = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+        settings = {**read_settings(folder), **changes}
         return cls(tokenizer=str(Path(folder) / settings.pop("tokenizer")), **settings)
 
     def _texts(self, item: Mapping[str, Any]) -> tuple[list[int], list[int] | None]:
@@ -203,6 +200,31 @@ def _notes(item: Mapping[str, Any]) -> PictureNotes:
             notes.uids.append(meta["sop_uid"])
         notes.warnings += [f"{view}: {warning}" for warning in meta.get("warnings", [])]
     return notes
+
+
+def read_settings(folder: str | Path) -> dict[str, Any]:
+    """`processor.json` of a model folder.
+
+    Raises:
+        ModelError: the folder has none, or it is damaged.
+    """
+    path = Path(folder) / _FILE
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist", "Give a model folder written by this package.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged ({error})", "Save or download the model again.") from error
+
+
+def same_tokenizer(processor: StudyProcessor, folder: str | Path) -> bool:
+    """Whether a model folder was saved with this processor's vocabulary.
+
+    Raises:
+        ModelError: its tokenizer cannot be loaded.
+    """
+    own = _load_tokenizer(Path(folder) / read_settings(folder)["tokenizer"])
+    return own.get_vocab() == processor.tokenizer.get_vocab()
 
 
 def check_same_size(processor: StudyProcessor, encoder: Any) -> None:

@@ -8,20 +8,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from libra_monai.data.datalist import load_header, load_records
+from libra_monai.data.datalist import default_root, load_header, load_records
 from libra_monai.data.phantom.generate import generate
 from libra_monai.data.schema import complete
 from libra_monai.errors import ConfigError
 
 
-def ensure_phantom(folder: str, patients: int = 40, seed: int = 1) -> str:
-    """Path of the datalist of phantom studies, which are made if the folder has none.
+PHANTOM_FOLDER = "runs/phantom"
+
+
+def ensure_phantom(folder: str | None = None, patients: int = 40, seed: int = 1) -> str:
+    """Path of `datalist.json` in a folder; phantom studies are drawn there if the folder has none.
 
     Args:
-        folder: where they are or will be.
+        folder: where the studies are or will be; None is `runs/phantom`.
         patients, seed: see `libra_monai.data.phantom.generate`.
+
+    Raises:
+        ConfigError: the folder holds something else.
     """
-    return str(generate(folder, patients, seed))
+    place = Path(folder or PHANTOM_FOLDER)
+    found = place / "datalist.json"
+    return str(found if found.is_file() else generate(place, patients, seed))
 
 
 def file_record(
@@ -70,14 +78,17 @@ def request_records(
     return load_records(datalist, split, limit)
 
 
-def request_root(data_root: str, current: str | None = None) -> str:
+def request_root(data_root: str | None, datalist: str | None, current: str | None = None) -> str:
     """Folder that the paths of a request may not leave: the file system's root for files given by hand.
 
     Args:
-        data_root: root of the datalist's paths.
+        data_root: root of the datalist's paths; None is the datalist's folder.
+        datalist: path of the datalist.
         current: path of the current picture if it was given by hand.
     """
-    return Path(os.path.abspath(current)).anchor if current else data_root
+    if current:
+        return Path(os.path.abspath(current)).anchor
+    return data_root or default_root(datalist or PHANTOM_FOLDER)
 
 
 def privacy_of(datalist: str | None) -> str:

@@ -62,7 +62,7 @@ def complete(item: Any, where: str) -> dict[str, Any]:
         ConfigError: a field is missing, unknown or of the wrong type.
     """
     if not isinstance(item, Mapping):
-        raise ConfigError(f"{where}: a study must be an object, not {type(item).__name__}", "See docs/data.md.")
+        raise ConfigError(f"{where}: a study must be an object, not {type(item).__name__}", "It looks like {\"study_id\": ..., \"current\": ...}.")
     unknown = sorted(set(item) - set(FIELDS))
     if unknown:
         raise ConfigError(f"{where}: unknown field '{unknown[0]}'", did_you_mean(unknown[0], FIELDS))
@@ -70,7 +70,9 @@ def complete(item: Any, where: str) -> dict[str, Any]:
         if not item.get(name):
             raise ConfigError(f"{where}: field '{name}' is missing", "Every study needs it.")
     for name, value in item.items():
+        if value == "":
+            raise ConfigError(f"{where}: field '{name}' is empty", "What is absent is null.")
         if value is not None and (not isinstance(value, FIELDS[name]) or isinstance(value, bool)):
             kinds = " or ".join(kind.__name__ for kind in FIELDS[name])
-            raise ConfigError(f"{where}: field '{name}' is {type(value).__name__}, not {kinds}", "Absent is null.")
+            raise ConfigError(f"{where}: field '{name}' is {type(value).__name__}, not {kinds}", f"Write it as {kinds}, or null.")
     return {name: item.get(name) for name in FIELDS}

@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from pathlib import Path
 from types import TracebackType
 
 import torch
@@ -14,6 +13,7 @@ from monai.utils import set_determinism
 from torch import nn
 
 from libra_monai.errors import ConfigError, innermost
+from libra_monai.files import check_writable
 from libra_monai.handlers.failures import FailureLog
 
 logger = logging.getLogger(__name__)
@@ -65,13 +65,7 @@ def prepare(seed: int, output_dir: str) -> None:
     """
     sys.excepthook = _last_line_is_ours
     set_determinism(seed=seed)
-    try:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        probe = Path(output_dir) / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"output_dir {output_dir} cannot be written ({error.strerror})", "Choose another.") from error
+    check_writable(output_dir, "output_dir")
 
 
 def finish(failures: FailureLog) -> None:

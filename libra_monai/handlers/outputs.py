@@ -9,7 +9,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from libra_monai.files import write_jsonl
+from libra_monai.files import append_jsonl, write_jsonl
 from libra_monai.handlers.failures import FailureLog
 from libra_monai.outputs import write_draft, write_html_report
 from libra_monai.outputs.html import MAX_STUDIES, SHOWN
@@ -19,6 +19,8 @@ from libra_monai.types import ReportDraft
 
 class PredictionWriter:
     """Handler that writes `predictions.jsonl` and `report.html` when an evaluation ends.
+
+    Until then each draft stands in `predictions.partial.jsonl`, so that a killed run loses one batch.
 
     Args:
         output_dir: where to.
@@ -30,6 +32,7 @@ class PredictionWriter:
     def __init__(self, output_dir: str | Path, root: str, title: str, failures: FailureLog | None = None) -> None:
         self.folder, self.title, self.failures = Path(output_dir), title, failures
         self.pictures = StudyPicturesd([LoadRadiograph(), FitSquare(SHOWN)], root)
+        self.partial = self.folder / "predictions.partial.jsonl"
         self.drafts: list[ReportDraft] = []
         self.records: list[Any] = []
 
@@ -41,13 +44,16 @@ class PredictionWriter:
 
     def _start(self, engine: Engine) -> None:
         self.drafts, self.records = [], []
+        self.partial.unlink(missing_ok=True)
 
     def _collect(self, engine: Engine) -> None:
         self.drafts += engine.state.output["drafts"]
+        append_jsonl(self.partial, [draft.as_json() for draft in engine.state.output["drafts"]])
         self.records += engine.state.output["records"][: max(0, MAX_STUDIES - len(self.records))]
 
     def _write(self, engine: Engine) -> None:
         write_jsonl(self.folder / "predictions.jsonl", [draft.as_json() for draft in self.drafts])
+        self.partial.unlink(missing_ok=True)
         write_html_report(
             self.folder / "report.html",
             self.title,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LoRA on any part of a report model, through PEFT.
+"""LoRA on the parts of a report model, through PEFT.
 
 Adapters are put into the part in place, so that the part keeps its own interface; the rule of Libra is
 "all linear layers but the head" (arXiv 2411.19378, stage 2: r 128, alpha 256, dropout 0.05).
@@ -42,6 +42,8 @@ def add_lora(part: nn.Module, options: Mapping[str, Any] | None = None) -> list[
     Raises:
         ConfigError: the part has no linear layer, or an option does not exist.
     """
+    if not getattr(part, "takes_lora", True):
+        raise ConfigError(f"LoRA: {type(part).__name__} cannot take adapters", "Train it fully or leave it frozen.")
     targets = linear_names(part)
     if not targets:
         raise ConfigError(f"LoRA: {type(part).__name__} has no linear layers", "Train it fully or leave it frozen.")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,5 +54,6 @@ def write_draft(draft: ReportDraft, folder: str | Path, formats: Sequence[str] =
 
 
 def file_name(study_id: str) -> str:
-    """A file name for a study: its identifier with anything unusual replaced."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", study_id).lstrip(".")[:120] or "study"
+    """A file name for a study: its identifier; one with anything unusual replaced gets a mark that keeps it unique."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", study_id).lstrip(".")[:120] or "study"
+    return plain if plain == study_id else f"{plain}-{hashlib.sha256(study_id.encode()).hexdigest()[:8]}"

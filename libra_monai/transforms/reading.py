@@ -38,7 +38,15 @@ class LoadRadiograph(Transform):
         if not os.path.isfile(path):
             kind = "is a folder, not a file" if os.path.isdir(path) else "the file does not exist"
             raise StudyError(path, "pixels", kind, "Check the path, and the data root if it stands in a datalist.")
-        pixels, notes = read_dicom(path) if _looks_like_dicom(path) else _read_picture(path)
+        try:
+            pixels, notes = read_dicom(path) if _looks_like_dicom(path) else _read_picture(path)
+        except StudyError:
+            raise
+        except PermissionError as error:
+            raise StudyError(path, "pixels", "the file may not be read", "Change its permissions.") from error
+        except Exception as error:  # headers can be wrong in more ways than anyone foresees; one file never stops a run
+            reason = f"the file cannot be used ({type(error).__name__}: {str(error)[:160]})"
+            raise StudyError(path, "pixels", reason, "Export the file again.") from error
         _refuse_empty(path, pixels)
         tensor = torch.from_numpy(np.array(pixels)).unsqueeze(0)
         return MetaTensor(tensor, meta={"filename_or_obj": path, **notes})
@@ -67,7 +75,7 @@ def _read_picture(path: str) -> tuple[np.ndarray, dict[str, Any]]:
         remedy = "Give a DICOM, PNG or JPEG file."
         raise StudyError(path, "pixels", "not a picture that can be read", remedy) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = f"the picture cannot be decoded ({str(error).splitlines()[0][:160]})"
+        reason = f"the picture cannot be decoded ({str(error)[:160]})"
         raise StudyError(path, "pixels", reason, "Copy or export the file again.") from error
     return pixels, {"sop_uid": None, "study_uid": None, "view": None, "warnings": warnings}
 

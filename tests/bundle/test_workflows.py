@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ignite.engine import Events
 from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -117,6 +118,34 @@ def test_inference_of_files_equals_the_python_interface(phantom, records, tiny, 
     LibraWorkflow("inference", [], {"output_dir": str(tmp_path), **files}).run_all()
     line = json.loads((tmp_path / "predictions.jsonl").read_text())
     assert line["prediction"] == tiny.report(**files).text and line["prior_used"]
+
+
+@pytest.mark.parametrize("given", ["datalist", "data_root"])
+def test_a_datalist_or_its_folder_is_enough(phantom, tmp_path, given):
+    where = {"datalist": str(phantom / "datalist.json"), "data_root": str(phantom)}
+    LibraWorkflow("inference", [], {given: where[given], "output_dir": str(tmp_path), "limit": 1, "device": "auto"}).run_all()
+    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_run_that_dies_keeps_what_it_drafted(phantom, tmp_path):
+    workflow = LibraWorkflow("evaluate", [], _data(phantom, tmp_path, limit=3, batch_size=1))
+    workflow.initialize()
+    evaluator = workflow.parser.get_parsed_content("evaluator")
+
+    def die(engine):
+        raise KeyboardInterrupt
+
+    evaluator.add_event_handler(Events.ITERATION_STARTED(once=3), die)
+    with pytest.raises(KeyboardInterrupt):
+        workflow.run()
+    assert len((tmp_path / "predictions.partial.jsonl").read_text().splitlines()) == 2
+    assert not (tmp_path / "predictions.jsonl").exists()
+
+
+def test_a_trained_model_has_a_name_of_its_own_and_names_its_parent(phantom, tmp_path):
+    LibraWorkflow("train", ["stage/align"], _data(phantom, tmp_path / "mine", **SHORT)).run_all()
+    card = load_pretrained(tmp_path / "mine" / "last").card
+    assert card["name"] == "mine" and card["parents"] == ["libra_tiny 0.1.0"]
 
 
 def test_a_batch_of_studies_is_drafted_as_each_alone(phantom, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 
@@ -16,7 +17,7 @@ from libra_monai.data.phantom.anatomy import draw_body
 from libra_monai.data.phantom.generate import generate
 from libra_monai.data.phantom.radiograph import draw_exposure, take_radiograph
 from libra_monai.data.phantom.story import FINDINGS, Condition, draw_story
-from libra_monai.data.phantom.wording import sentence, write_findings, write_impression
+from libra_monai.data.phantom.wording import draw_indication, sentence, write_findings, write_impression
 from libra_monai.errors import ConfigError
 from libra_monai.metrics.labelers.findings import present_findings
 from libra_monai.outputs.change_words import change_spans
@@ -60,11 +61,24 @@ def test_a_complete_folder_is_reused_and_one_of_other_options_is_refused(tmp_pat
 
 
 def test_a_folder_that_was_left_half_made_is_made_again(tmp_path):
-    generate(tmp_path / "a", 2, 4, long_side=96, workers=1)
-    (tmp_path / "a" / "phantom.json").unlink()
-    (tmp_path / "a" / "truth.jsonl").write_text("half")
+    old, running = tmp_path / "a" / ".drawing-old", tmp_path / "a" / ".drawing-running"
+    for folder in (old, running):
+        (folder / "images").mkdir(parents=True)
+    for folder in (old / "images", old):
+        os.utime(folder, (0, 0))
     generate(tmp_path / "a", 2, 4, long_side=96, workers=1)
     assert len(_truth(tmp_path / "a")) >= 2
+    assert running.is_dir() and not old.exists()  # another process may be drawing there
+
+
+def test_a_users_studies_are_never_deleted(tmp_path):
+    """A folder of studies looks much like a folder of phantoms."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_text("mine")
+    (tmp_path / "datalist.json").write_text("mine")
+    with pytest.raises(ConfigError, match="not empty"):
+        generate(tmp_path, 2, 4)
+    assert (tmp_path / "images" / "a.png").read_text() == "mine" == (tmp_path / "datalist.json").read_text()
 
 
 def test_a_folder_with_other_files_is_not_touched(tmp_path):
@@ -106,6 +120,17 @@ def test_words_of_comparison_stand_only_where_a_prior_exists():
     for story, rng in _stories():
         text = write_findings(story[0].statements, rng) + " " + write_impression(story[0].statements, rng)
         assert not change_spans(text), text
+
+
+def test_the_whole_report_of_a_first_study_compares_with_nothing(phantom, records):
+    first = [record for record in records if record["prior_study_id"] is None]
+    assert len(first) == 12
+    for record in first:
+        text = (phantom / "reports" / f"{record['study_id']}.txt").read_text()
+        assert not change_spans(text) and not re.search("follow-up|interval|prior", text, re.IGNORECASE), text
+    rng = np.random.default_rng(0)
+    again = {draw_indication(rng, True) for _ in range(200)} - {draw_indication(rng, False) for _ in range(200)}
+    assert again == {"Follow-up.", "Evaluate for interval change."}
 
 
 def test_every_statement_is_said_in_several_wordings():
@@ -160,7 +185,7 @@ def test_a_larger_finding_changes_more_of_the_picture():
 
 def test_dicom_files_come_in_the_variety_of_hospitals_and_are_marked(phantom):
     seen = Counter()
-    for path in phantom.rglob("*.dcm"):
+    for path in (phantom / "images").rglob("*.dcm"):
         ds = pydicom.dcmread(path)
         seen[ds.file_meta.TransferSyntaxUID] += 1
         seen[ds.PhotometricInterpretation] += 1

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from libra_monai.data import StudyDataset, load_records, request_records
+from libra_monai.data import StudyDataset, ensure_phantom, load_records, request_records, request_root
 from libra_monai.data.processor import StudyProcessor, check_same_size
 from libra_monai.data.schema import complete
 from libra_monai.errors import ConfigError
@@ -126,14 +126,9 @@ def test_pictures_of_another_size_than_the_encoders_are_refused(processor):
         (None, "test", "does not exist"),
         ("not json", "test", "is not JSON"),
         ([], "test", "not an object"),
-        ({}, "test", "no studies in split 'test'. Fill it"),
+        ({}, "test", "no studies in split 'test'. Put studies"),
         ({"test": []}, "test", "no studies in split 'test'"),
         ({"training": [{"study_id": "1", "current": "a"}]}, "test", "It has studies in: training"),
-        ({"test": [{"current": "a"}]}, "test", r"test\[0\]: field 'study_id' is missing"),
-        ({"test": [{"study_id": "1", "current": "a", "piror": "b"}]}, "test", "Did you mean 'prior'"),
-        ({"test": [{"study_id": "1", "current": 5}]}, "test", "field 'current' is int, not str"),
-        ({"test": [{"study_id": "1", "current": "a"}] * 2}, "test", "'1' stands twice"),
-        ({"test": [7]}, "test", "must be an object, not int"),
         ({"test": []}, "tset", "Did you mean 'test'"),
     ],
 )
@@ -144,6 +139,44 @@ def test_a_bad_datalist_is_refused_with_file_and_field(tmp_path, content, split,
     with pytest.raises(ConfigError, match=says) as caught:
         load_records(path, split)
     assert str(path) in str(caught.value) or "split 'tset'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ({"current": "a"}, "field 'study_id' is missing"),
+        ({"study_id": "1", "current": "a", "piror": "b"}, "Did you mean 'prior'"),
+        ({"study_id": "1", "current": 5}, "field 'current' is int, not str"),
+        ({"study_id": "1", "current": "a", "prior": ""}, "field 'prior' is empty. What is absent is null"),
+        ({"study_id": "good", "current": "a"}, "'good' stands twice"),
+        (7, "must be an object, not int"),
+    ],
+)
+def test_a_bad_record_is_listed_with_its_place_and_the_others_go_on(tmp_path, processor, item, says):
+    path = tmp_path / "datalist.json"
+    Image.fromarray(np.arange(1600, dtype=np.uint8).reshape(40, 40)).save(tmp_path / "a.png")
+    good = {"study_id": "good", "current": "a.png"}
+    path.write_text(json.dumps({"test": [good, item]}))
+    batch = _batch(processor, (load_records(path, "test"), tmp_path))
+    assert batch.study_ids == ["good"]
+    failure = batch.failures[0]
+    assert failure.file == f"{path}, test[1]" and failure.stage == "record"
+    assert says in f"{failure.reason}. {failure.remedy}"
+
+
+def test_without_a_root_paths_are_relative_to_the_datalist(tmp_path):
+    assert request_root(None, str(tmp_path / "d" / "datalist.json")) == str((tmp_path / "d").resolve())
+    assert request_root("elsewhere", str(tmp_path / "datalist.json")) == "elsewhere"
+
+
+def test_studies_that_stand_in_a_folder_are_used_and_phantoms_are_drawn_only_into_an_empty_one(tmp_path):
+    (tmp_path / "datalist.json").write_text("{}")
+    (tmp_path / "images").mkdir()
+    assert ensure_phantom(str(tmp_path)) == str(tmp_path / "datalist.json")
+    (tmp_path / "datalist.json").unlink()
+    with pytest.raises(ConfigError, match="not empty"):
+        ensure_phantom(str(tmp_path))
+    assert (tmp_path / "images").is_dir()
 
 
 def test_a_request_needs_something_to_read():

@@ -113,6 +113,11 @@ def test_lora_trains_every_linear_layer_but_the_head(batch):
     assert len(trained) == 2 * len(names) and all(".lora_" in name for name in trained)
 
 
+def test_a_connector_that_adapters_would_not_reach_refuses_them():
+    with pytest.raises(ConfigError, match="TemporalAlignmentConnector cannot take adapters"):
+        make_model().set_trainable({"connector": "lora"})
+
+
 def test_merging_lora_changes_nothing_that_is_said(batch):
     model = make_model()
     model.lora = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0}

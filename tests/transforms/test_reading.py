@@ -143,6 +143,26 @@ def test_a_dicom_without_pixels_says_what_it_is(tmp_path):
         LoadRadiograph()(path)
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda ds: setattr(ds, "VOILUTSequence", pydicom.Sequence([])),
+        lambda ds: setattr(ds, "RescaleSlope", None),
+        lambda ds: setattr(ds, "Rows", [64, 64]),
+    ],
+    ids=["empty look-up table", "empty slope", "two heights"],
+)
+def test_a_senseless_header_fails_its_study_only(tmp_path, spoil):
+    path = _dicom(tmp_path / "a.dcm", 4000 * RAMP)
+    ds = pydicom.dcmread(path)
+    spoil(ds)
+    ds.save_as(path)
+    try:
+        LoadRadiograph()(path)
+    except StudyError as error:
+        assert error.file == str(path) and error.remedy
+
+
 def test_a_broken_png_is_refused(tmp_path):
     Image.fromarray(np.rint(255 * RAMP).astype(np.uint8)).save(tmp_path / "a.png")
     data = (tmp_path / "a.png").read_bytes()

@@ -2,7 +2,8 @@
 """Write a folder of phantom studies: DICOM files, reports, `datalist.json` and `truth.jsonl`.
 
 One seed gives the same folder to the byte, whatever the number of workers. Patients are split,
-never their studies. The manifest `phantom.json` is written last, so a folder with one is complete.
+never their studies. All is drawn in a folder `.drawing-*` of its own and moved into place at the end, the
+manifest `phantom.json` last; nothing that stands in the folder already is ever deleted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import tempfile
+import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,13 +26,16 @@ from libra_monai.data.phantom.anatomy import draw_body
 from libra_monai.data.phantom.dicom import MARK, Identity, draw_encoding, to_dicom, uid_for
 from libra_monai.data.phantom.radiograph import LONG_SIDE, draw_exposure, take_radiograph
 from libra_monai.data.phantom.story import DEVICES, FINDINGS, Visit, draw_story
-from libra_monai.data.phantom.wording import INDICATIONS, write_findings, write_impression
+from libra_monai.data.phantom.wording import draw_indication, write_findings, write_impression
 from libra_monai.errors import ConfigError
-from libra_monai.files import write_json, write_text
+from libra_monai.files import check_writable, write_json, write_text
 
 NOTICE = "Synthetic, not for clinical use."
 SPLITS = {"training": 0.8, "validation": 0.1, "test": 0.1}
-_VERSION = 1  # raise when the same seed gives other studies
+_VERSION = 2  # raise when the same seed gives other studies
+_DRAWING = ".drawing-"  # beginning of the folder a run draws in
+_STALE = 3600  # seconds without a new patient after which such a folder counts as left behind
+_CONTENT = ("images", "reports", "README.txt", "truth.jsonl", "datalist.json", "phantom.json")
 _README = f"""Phantom chest radiographs drawn by libra-monai. {NOTICE}
 
 images/        DICOM files, one folder per patient and study
@@ -65,14 +71,28 @@ def generate(
         ConfigError: options make no sense, or the folder holds something else.
     """
     splits = dict(splits or SPLITS)
-    _check(patients, splits, long_side)
+    _check(patients, seed, splits, long_side)
     root = Path(out)
     manifest = {"version": _VERSION, "patients": patients, "seed": seed, "splits": splits, "long_side": long_side}
+    check_writable(root, "--out")
     if _is_complete(root, manifest):
         return root / "datalist.json"
-    (root / "reports").mkdir(parents=True, exist_ok=True)
-    assigned = _assign_splits(patients, seed, splits)
-    make = partial(_make_patient, root=str(root), seed=seed, long_side=long_side)
+    place = Path(tempfile.mkdtemp(prefix=_DRAWING, dir=root))
+    try:
+        _draw(place, manifest, workers)
+        if not _is_complete(root, manifest):  # another process may have been quicker
+            for name in _CONTENT:
+                os.replace(place / name, root / name)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return root / "datalist.json"
+
+
+def _draw(root: Path, manifest: dict[str, Any], workers: int | None) -> None:
+    patients, seed = manifest["patients"], manifest["seed"]
+    (root / "reports").mkdir()
+    assigned = _assign_splits(patients, seed, manifest["splits"])
+    make = partial(_make_patient, root=str(root), seed=seed, long_side=manifest["long_side"])
     jobs = [(number, assigned[number]) for number in range(patients)]
     datalist: dict[str, Any] = {"description": f"Phantom studies, seed {seed}. {NOTICE}", "privacy": "synthetic"}
     datalist |= {split: [] for split in SPLITS}
@@ -84,10 +104,11 @@ def generate(
     write_text(root / "truth.jsonl", "".join(json.dumps(line) + "\n" for line in truth))
     write_json(root / "datalist.json", datalist)
     write_json(root / "phantom.json", manifest | {"notice": NOTICE, "studies": len(truth)})
-    return root / "datalist.json"
 
 
-def _check(patients: int, splits: dict[str, float], long_side: int) -> None:
+def _check(patients: int, seed: int, splits: dict[str, float], long_side: int) -> None:
+    if seed < 0:
+        raise ConfigError(f"--seed {seed} is negative", "Choose 0 or more.")
     if patients < 1:
         raise ConfigError(f"--patients {patients} makes no studies", "Ask for at least one patient.")
     if set(splits) - set(SPLITS) or min(splits.values()) < 0 or abs(sum(splits.values()) - 1) > 1e-6:
@@ -99,7 +120,10 @@ def _check(patients: int, splits: dict[str, float], long_side: int) -> None:
 def _is_complete(root: Path, manifest: dict[str, Any]) -> bool:
     path = root / "phantom.json"
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"{path} is damaged ({error})", "Choose another folder, or delete this one.") from error
         if all(found.get(key) == value for key, value in manifest.items()):
             return True
         raise ConfigError(
@@ -107,11 +131,11 @@ def _is_complete(root: Path, manifest: dict[str, Any]) -> bool:
             f"{found.get('patients')} patients)",
             "Choose another folder, or delete this one.",
         )
-    leftovers = {"images", "reports", "README.txt", "truth.jsonl", "datalist.json"}  # of a run that was stopped
-    if root.is_dir() and {entry.name for entry in root.iterdir()} - leftovers:
-        raise ConfigError(f"{root} is not empty", "Choose an empty or a new folder.")
-    for name in leftovers & {"images", "reports"}:
-        shutil.rmtree(root / name, ignore_errors=True)
+    for entry in root.iterdir():
+        if not entry.name.startswith(_DRAWING):
+            raise ConfigError(f"{root} is not empty", "Choose an empty or a new folder.")
+        if time.time() - max(p.stat().st_mtime for p in (entry, *entry.glob("images"))) > _STALE:
+            shutil.rmtree(entry, ignore_errors=True)  # of a run that was killed
     return False
 
 
@@ -178,7 +202,7 @@ def _record(
     """One item of the datalist; see libra_monai/data/schema.py for the fields."""
     present = {s.finding for s in visit.statements if s.change not in ("resolved", "removed")}
     labels = {name: int(name in present) for name in FINDINGS if name not in DEVICES}
-    labels |= {"Support Devices": int(bool(present & set(DEVICES))), "No Finding": int(not present)}
+    labels |= {"Support Devices": int(bool(present & set(DEVICES))), "No Finding": int(not present - set(DEVICES))}
     earlier = [
         {
             "study_id": old["study_id"],
@@ -200,7 +224,7 @@ def _record(
         "gap_hours": prior["gap_hours"] if prior else None,
         "findings": write_findings(visit.statements, rng),
         "impression": write_impression(visit.statements, rng),
-        "indication": INDICATIONS[int(rng.integers(len(INDICATIONS)))],
+        "indication": draw_indication(rng, bool(before)),
         "history": None,
         "technique": f"Single frontal {identity.view} view of the chest.",
         "comparison": f"Chest radiograph of {before[-1]['_time']:%Y-%m-%d}." if before else None,

@@ -114,16 +114,21 @@ _NORMAL_HEART = ["Heart size is normal.", "The cardiac silhouette is normal in s
 _BONES = ["No acute osseous abnormality.", "The bones are unremarkable."]
 _NORMAL = ["No acute cardiopulmonary abnormality.", "Normal chest radiograph."]
 
-INDICATIONS = [
+_INDICATIONS = [
     "Shortness of breath.",
     "Chest pain.",
     "Fever and cough.",
     "Hypoxia.",
-    "Follow-up.",
-    "Evaluate for interval change.",
     "Leg swelling and weight gain.",
     "Weakness.",
 ]
+_INDICATIONS_AGAIN = ["Follow-up.", "Evaluate for interval change."]
+
+
+def draw_indication(rng: np.random.Generator, has_prior: bool) -> str:
+    """Why the study was asked for; only a later study is a follow-up."""
+    choices = _INDICATIONS + (_INDICATIONS_AGAIN if has_prior else [])
+    return choices[int(rng.integers(len(choices)))]
 
 
 def write_findings(statements: list[Statement], rng: np.random.Generator) -> str:

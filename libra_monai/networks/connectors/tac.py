@@ -124,6 +124,7 @@ class TemporalAlignmentConnector(nn.Module):
     """
 
     views = ("current", "prior")
+    takes_lora = False  # it multiplies with its weights directly, which adapters would not see
 
     def __init__(
         self, width: int, hidden_size: int, num_layers: int = 12, num_heads: int = 32, dropout: float = _DROPOUT

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -99,11 +100,12 @@ class CausalLM(nn.Module):
         """
         prompt, mask = splice_prompt(batch, slots, self.embed)
         settings = self._generation_config(decoding)
-        if decoding.do_sample:
-            torch.manual_seed(decoding.seed)
-        output = self.model.generate(
-            inputs_embeds=prompt, attention_mask=mask.long(), generation_config=settings
-        )
+        with torch.random.fork_rng(enabled=decoding.do_sample):
+            if decoding.do_sample:  # by batch, so that batches do not share their noise
+                torch.manual_seed(decoding.seed ^ crc32("|".join(batch.study_ids).encode()))
+            output = self.model.generate(
+                inputs_embeds=prompt, attention_mask=mask.long(), generation_config=settings
+            )
         scores = getattr(output, "sequences_scores", None)
         ends = _end_ids(settings.eos_token_id)
         return [
