@@ -55,7 +55,13 @@ def _stages(work: Path) -> dict[str, dict[str, Any]]:
         "pretrain_encoder": {"learning_rate": 1e-3, "batch_size": 32},
         "pretrain_language": {"learning_rate": 1e-3, "batch_size": 32},
         "align": {"learning_rate": 1e-3, "batch_size": 32, "ckpt": parts},
-        "finetune_lora": {"learning_rate": 1e-3, "batch_size": 32, "ckpt": str(work / "align/last")},
+        # the connector goes on learning: 0.4 M parameters trained against a frozen language model are not done yet
+        "finetune_lora": {
+            "learning_rate": 1e-3,
+            "batch_size": 32,
+            "ckpt": str(work / "align/last"),
+            "trainable": {"connector": True, "language": "lora"},
+        },
     }
 
 
