@@ -10,6 +10,7 @@ import ast
 import difflib
 import inspect
 import json
+import logging
 import os
 import re
 import shlex
@@ -47,6 +48,7 @@ class LibraWorkflow(ConfigWorkflow):
         files = [_workflow_file(workflow, root), *(overlay_file(name) for name in overlays)]
         given = dict(overrides or {})
         check_ids([read_layer(path) for path in files], files, given)
+        logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # it names every file it reads
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MONAI's notice that configurations are code; docs/configs.md says so
             super().__init__(
