@@ -25,6 +25,7 @@ COMMANDS = {
     "phantom": "draw synthetic chest X-ray studies with reports",
     "demo": "drafts, training, evaluation and a report page, in ten minutes",
     "tiny-model": "rebuild the shipped small weights from nothing",
+    "verify-parity": "compare with numbers that the original produced",
     "doctor": "check versions, codecs, folders and weights",
     "install": "make a virtual environment and install into it",
     "test": "run the tests of a clone",

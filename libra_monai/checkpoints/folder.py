@@ -147,8 +147,8 @@ def _check_processor(processor: StudyProcessor, model: ReportModel, weights: str
     folders = dict.fromkeys(PARTS, weights) if isinstance(weights, str) else dict(weights or {})
     if "encoder" in folders:
         saved = read_settings(folders["encoder"])
-        for name in ("image_size", "channels", "mean", "std", "fill"):
-            if processor.settings[name] != saved[name]:
+        for name in ("image_size", "channels", "mean", "std", "fill", "aspect"):
+            if name in saved and processor.settings[name] != saved[name]:
                 raise ConfigError(
                     f"processor.{name} is {processor.settings[name]}, but {folders['encoder']} was trained with {saved[name]}",
                     f"Set --processor#{name} {saved[name]}.",

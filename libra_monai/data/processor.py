@@ -12,15 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from libra_monai import registry
 from libra_monai.data.dataset import FAILURE, failure_of
 from libra_monai.errors import ConfigError, ModelError, StudyError
 from libra_monai.files import write_json
-from libra_monai.text import encode_prompt, encode_target, request_text
+from libra_monai.text import encode_conversation, encode_prompt, load_tokenizer, request_text, split_answer
 from libra_monai.text.prompts import find_prompt
 from libra_monai.transforms import FitSquare, LoadRadiograph, StudyPicturesd
 from libra_monai.types import IGNORE, VIEWS, Failure, Generation, PictureNotes, StudyBatch
@@ -37,8 +37,10 @@ class StudyProcessor:
         prompt: task, see `libra_monai.text.PROMPTS`.
         image_size: side of the square pictures in pixels.
         channels: C, the grey channel is repeated.
-        mean, std: normalisation of grey levels in 0..1; the defaults are RAD-DINO's.
+        mean, std: normalisation of grey levels in 0..1, one number or one a channel; the defaults are RAD-DINO's.
         fill: grey level of the padding to a square.
+        aspect: `pad` or `crop`, see `FitSquare`.
+        num_bos: beginning-of-sequence tokens of a prompt; None keeps what template and tokenizer give.
 
     Raises:
         ModelError: the tokenizer cannot be loaded.
@@ -51,11 +53,13 @@ class StudyProcessor:
         prompt: str = "findings",
         image_size: int = 518,
         channels: int = 3,
-        mean: float = 0.5307,
-        std: float = 0.2583,
+        mean: float | Sequence[float] = 0.5307,
+        std: float | Sequence[float] = 0.2583,
         fill: int = 0,
+        aspect: str = "pad",
+        num_bos: int | None = None,
     ) -> None:
-        self.tokenizer = _load_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
+        self.tokenizer = load_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
         self.template = registry.find("template", template)
         self.prompt = find_prompt(prompt)
         self.settings = {
@@ -66,8 +70,12 @@ class StudyProcessor:
             "mean": mean,
             "std": std,
             "fill": fill,
+            "aspect": aspect,
+            "num_bos": num_bos,
         }
-        self.image_size, self.channels, self.mean, self.std, self.fill = image_size, channels, mean, std, fill
+        self.image_size, self.channels, self.num_bos = image_size, channels, num_bos
+        self.square = FitSquare(image_size, fill, aspect)
+        self.table = normalising_table(channels, mean, std)
 
     def pictures(self, root: str, remember: bool = False, views: Sequence[str] = VIEWS) -> StudyPicturesd:
         """The transform from the paths of a record to uint8 pictures of this model's size.
@@ -77,21 +85,22 @@ class StudyProcessor:
             remember: keep pictures in memory, so that each file is read once.
             views: views the model looks at.
         """
-        steps = [LoadRadiograph(), FitSquare(self.image_size, self.fill)]
+        steps = [LoadRadiograph(), self.square]
         return StudyPicturesd(steps, root, tuple(views), remember, hide=not self.prompt.pictures)
 
     def normalise(self, pictures: Sequence[Tensor]) -> Tensor:
-        """uint8 pictures U x [1,h,w] to float [U,C,h,w], zero mean and unit deviation over the training set."""
+        """uint8 pictures U x [1,h,w] to float32 [U,C,h,w], to the bit as Hugging Face's processors do."""
         if not pictures:
             return torch.zeros(0, self.channels, self.image_size, self.image_size)
         stack = torch.stack([torch.as_tensor(p).as_subclass(Tensor) for p in pictures])
-        return ((stack.float() / 255.0 - self.mean) / self.std).expand(-1, self.channels, -1, -1)
+        return normalise_pixels(stack, self.table)
 
-    def collate(self, items: Sequence[Mapping[str, Any]]) -> StudyBatch:
+    def collate(self, items: Sequence[Mapping[str, Any]], training: bool = False) -> StudyBatch:
         """Put studies together; every distinct picture stands in the batch once.
 
         Args:
             items: from `StudyDataset` through `pictures`; failed ones are sorted out.
+            training: prompts as in training, where the template opens answers otherwise in generation.
         """
         failures = [item[FAILURE] for item in items if FAILURE in item]
         good, texts = [], []
@@ -99,7 +108,7 @@ class StudyProcessor:
             if FAILURE in item:
                 continue
             try:
-                texts.append(self._texts(item))
+                texts.append(self._texts(item, training))
                 good.append(item)
             except StudyError as error:
                 failures.append(failure_of(error, item["record"]))
@@ -121,7 +130,7 @@ class StudyProcessor:
     def collate_for_training(self, items: Sequence[Mapping[str, Any]]) -> StudyBatch:
         """As `collate`, but a study without a target text counts as failed instead of leaving the batch unlearnable."""
         checked = [self._missing_target(item) or item for item in items]
-        return self.collate(checked)
+        return self.collate(checked, training=True)
 
     def decode(self, generation: Generation) -> str:
         """Text of a generation, without special tokens and surrounding space."""
@@ -160,11 +169,16 @@ class StudyProcessor:
         settings = {**read_settings(folder), **changes}
         return cls(tokenizer=str(Path(folder) / settings.pop("tokenizer")), **settings)
 
-    def _texts(self, item: Mapping[str, Any]) -> tuple[list[int], list[int] | None]:
-        prompt = self.template.open(request_text(self.prompt, item))
+    def _texts(self, item: Mapping[str, Any], training: bool) -> tuple[list[int], list[int] | None]:
+        """Ids of the prompt and of the answer; the prompt is the one of generation, or the one of training."""
+        request = request_text(self.prompt, item)
+        prompt = encode_prompt(self.tokenizer, self.template.open(request), self.num_bos)
         answer = item.get(self.prompt.target)
-        target = encode_target(self.tokenizer, prompt, self.template.close(answer)) if answer else None
-        return encode_prompt(self.tokenizer, prompt), target
+        if not answer:
+            return prompt, None
+        turns = [(request, answer)]
+        before, target = split_answer(encode_conversation(self.tokenizer, self.template, turns, num_bos=self.num_bos))
+        return before if training else prompt, target
 
     def _missing_target(self, item: Mapping[str, Any]) -> dict[str, Any] | None:
         target = self.prompt.target
@@ -190,6 +204,42 @@ class StudyProcessor:
                     pictures.append(picture)
                 index[view].append(rows[key])
         return pictures, {view: torch.tensor(numbers, dtype=torch.long) for view, numbers in index.items()}
+
+
+def normalising_table(channels: int, mean: float | Sequence[float], std: float | Sequence[float]) -> Tensor:
+    """What each of the 256 grey levels becomes, [C,256] or, where all channels agree, [1,256] repeated without copy.
+
+    The steps are those of the original's processor: times 1/255 in double, then mean and deviation in single precision.
+
+    Args:
+        channels: C.
+        mean, std: one number, or C of them.
+
+    Raises:
+        ConfigError: the numbers are not one or C.
+    """
+    rows = []
+    for name, value in (("mean", mean), ("std", std)):
+        values = np.atleast_1d(np.asarray(value, dtype=np.float32))
+        if len(values) not in (1, channels):
+            raise ConfigError(f"processor.{name} has {len(values)} numbers", f"Give one, or {channels}.")
+        rows.append(np.broadcast_to(values, (channels,)))
+    levels = (np.arange(256, dtype=np.float64) * (1 / 255)).astype(np.float32)
+    table = torch.from_numpy((levels[None] - rows[0][:, None]) / rows[1][:, None])
+    return table[:1].expand(channels, -1) if bool((table == table[:1]).all()) else table
+
+
+def normalise_pixels(pictures: Tensor, table: Tensor) -> Tensor:
+    """uint8 [U,1,h,w] to float32 [U,C,h,w].
+
+    Args:
+        pictures: grey levels.
+        table: [C,256], see `normalising_table`.
+    """
+    grey = pictures[:, 0].numpy()
+    rows = table[:1] if table.stride(0) == 0 else table  # equal channels share their memory
+    channels = torch.from_numpy(np.stack([np.take(row.numpy(), grey) for row in rows], axis=1))
+    return channels.expand(-1, len(table), -1, -1)
 
 
 def _notes(item: Mapping[str, Any]) -> PictureNotes:
@@ -223,7 +273,7 @@ def same_tokenizer(processor: StudyProcessor, folder: str | Path) -> bool:
     Raises:
         ModelError: its tokenizer cannot be loaded.
     """
-    own = _load_tokenizer(Path(folder) / read_settings(folder)["tokenizer"])
+    own = load_tokenizer(Path(folder) / read_settings(folder)["tokenizer"])
     return own.get_vocab() == processor.tokenizer.get_vocab()
 
 
@@ -238,14 +288,6 @@ def check_same_size(processor: StudyProcessor, encoder: Any) -> None:
     for want, have, name in zip(wanted, given, ("image_size", "channels"), strict=True):
         if want is not None and want != have:
             raise ConfigError(f"processor.{name} is {have}, but the encoder takes {want}", "Make them equal.")
-
-
-def _load_tokenizer(name: str | Path) -> Any:
-    try:
-        return AutoTokenizer.from_pretrained(str(name))
-    except (OSError, ValueError) as error:
-        remedy = "Give a folder with tokenizer files, or a hub name and a network."
-        raise ModelError(f"tokenizer {name} cannot be loaded ({str(error).splitlines()[0][:200]})", remedy) from error
 
 
 def _pad_left(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:

@@ -6,5 +6,6 @@ from libra_monai.metrics.bleu import Bleu
 from libra_monai.metrics.findings import FindingF1
 from libra_monai.metrics.rouge import RougeL
 from libra_monai.metrics.score import score_reports, summarise
+from libra_monai.metrics.temporal import TemporalF1
 
-__all__ = ["Bleu", "FindingF1", "ReportMetric", "RougeL", "score_reports", "summarise"]
+__all__ = ["Bleu", "FindingF1", "ReportMetric", "RougeL", "TemporalF1", "score_reports", "summarise"]

@@ -56,16 +56,15 @@ class ReportMetric(ABC):
             self.clusters.append(str(study.get("patient_id") or study["study_id"]))
 
     def compute(self) -> dict[str, float]:
-        """Corpus values by name; empty if no study had a reference."""
+        """Corpus values by name; empty if no study had a reference, without those that are not defined (NaN)."""
         if not self.rows:
             return {}
-        values = self.corpus(np.asarray(self.rows).sum(axis=0), len(self.rows))
-        return {name: float(value) for name, value in values.items()}
+        return _defined(self.corpus(np.asarray(self.rows).sum(axis=0), len(self.rows)))
 
     def per_study(self) -> list[dict[str, float | str]]:
         """The values of each study taken alone, with its `study_id`."""
         return [
-            {"study_id": study, **{k: float(v) for k, v in self.corpus(np.asarray(row), 1).items()}}
+            {"study_id": study, **_defined(self.corpus(np.asarray(row), 1))}
             for study, row in zip(self.study_ids, self.rows, strict=True)
         ]
 
@@ -89,8 +88,8 @@ class ReportMetric(ABC):
             drawn = totals[rng.integers(len(names), size=len(names))].sum(axis=0)
             samples.append(self.corpus(drawn[:-1], int(drawn[-1])))
         return {
-            name: tuple(np.percentile([sample[name] for sample in samples], [2.5, 97.5]).tolist())
-            for name in samples[0]
+            name: tuple(np.nanpercentile([sample[name] for sample in samples], [2.5, 97.5]).tolist())
+            for name in self.compute()
         }
 
     @property
@@ -115,6 +114,10 @@ class ReportMetric(ABC):
             totals: sum of the rows of `statistics`.
             n: number of studies summed.
         """
+
+
+def _defined(values: dict[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items() if not np.isnan(value)}
 
 
 def f1(tp: float, fp: float, fn: float) -> float:

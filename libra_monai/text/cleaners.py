@@ -20,3 +20,21 @@ def none(text: str) -> str:
 def words(text: str) -> str:
     """Lower case, single spaces, punctuation as words of its own; decimal numbers stay whole."""
     return " ".join(_WORD.findall(text.lower()))
+
+
+_RUNS = re.compile(r"[_-]+")
+_ODD = re.compile(r"[^\w\s.,:;()-]")
+_SPACES = re.compile(r" {2,}")
+
+
+@register("cleaner", "libra_cased")
+def libra_cased(text: str) -> str:
+    """Libra's cleaning before scoring (`libra/eval/radiology_report.py`) without its lower case."""
+    text = _RUNS.sub(" ", text.replace("\n", " "))
+    return _SPACES.sub(" ", _ODD.sub("", text)).strip()
+
+
+@register("cleaner", "libra")
+def libra(text: str) -> str:
+    """Libra's cleaning before scoring: lower case, no underscores, hyphens and rare punctuation."""
+    return libra_cased(text.lower())

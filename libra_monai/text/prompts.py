@@ -11,6 +11,7 @@ from libra_monai.types import Record
 
 PICTURE = "<image>"
 CONTEXT = ("indication", "history", "comparison", "technique")  # order of the published prompts
+CONTEXT_MAIRA = ("indication", "technique", "comparison")  # order of MAIRA-2's
 
 
 @dataclass(frozen=True)
@@ -18,28 +19,33 @@ class Prompt:
     """A task.
 
     Args:
-        request: the question, without pictures or context.
-        target: section of the record that answers it: `findings` or `impression`.
+        request: the question, without pictures or context; None asks the record's own `question`.
+        target: field of the record that answers it: `findings`, `impression` or `answer`.
+        context: how sections of the record follow the question: `libra` lists those that are there, `maira` names
+            all three of MAIRA-2's and writes `None.` for absent ones, None adds nothing.
         pictures: whether the pictures are shown.
         facts: whether the statements of the record are listed where the pictures would be, so that a
             language model learns to write a report from findings before it sees any picture.
     """
 
-    request: str
+    request: str | None
     target: str
+    context: str | None = "libra"
     pictures: bool = True
     facts: bool = False
 
 
+_FINDINGS = "Provide a detailed description of the findings in the radiology image."
 PROMPTS = {
-    "findings": Prompt("Provide a detailed description of the findings in the radiology image.", "findings"),
+    "findings": Prompt(_FINDINGS, "findings"),
     "impression": Prompt("Provide a detailed description of the impression in the radiology image.", "impression"),
-    "findings_from_facts": Prompt(
-        "Provide a detailed description of the findings in the radiology image.",
+    "question": Prompt(None, "answer", context=None),
+    "findings_maira": Prompt(
+        "Provide a description of the findings in the radiology study in comparison to the prior frontal image.",
         "findings",
-        pictures=False,
-        facts=True,
+        context="maira",
     ),
+    "findings_from_facts": Prompt(_FINDINGS, "findings", pictures=False, facts=True),
 }
 
 
@@ -62,12 +68,24 @@ def request_text(prompt: Prompt, record: Record) -> str:
         record: the study; its sections `indication`, `history`, `comparison`, `technique` are the context.
 
     Raises:
-        StudyError: the prompt lists facts, and the record has no `statements`.
+        StudyError: the prompt lists facts and the record has no `statements`, or it asks the record's own
+            `question` and there is none.
     """
     shown = _facts(record) if prompt.facts else PICTURE
-    context = [f"{name.capitalize()}: {record[name]}" for name in CONTEXT if record.get(name)]
-    following = f" Following clinical context: {' '.join(context)}" if context else ""
-    return f"{shown}\n{prompt.request}{following}"
+    question = prompt.request or record.get("question")
+    if not question:
+        remedy = "Use another prompt, or leave the study out."
+        raise StudyError(str(record.get("study_id")), "record", "the record has no `question` to ask", remedy)
+    return f"{shown}\n{question}{_context(prompt.context, record)}"
+
+
+def _context(style: str | None, record: Record) -> str:
+    if style == "maira":
+        return "".join(f" {name.upper()}: {record.get(name) or 'None.'}" for name in CONTEXT_MAIRA)
+    if style == "libra":
+        said = [f"{name.capitalize()}: {record[name]}" for name in CONTEXT if record.get(name)]
+        return f" Following clinical context: {' '.join(said)}" if said else ""
+    return ""
 
 
 def _facts(record: Record) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from libra_monai import registry
 from libra_monai.errors import ConfigError, StudyError
-from libra_monai.text import PROMPTS, encode_prompt, encode_target, request_text
+from libra_monai.text import PROMPTS, encode_prompt, request_text
 from libra_monai.text.prompts import find_prompt
 from libra_monai.text.train_tokenizer import train_tokenizer
 
@@ -65,13 +65,16 @@ def test_the_picture_slot_stands_where_the_text_says(tokenizer):
     assert tokenizer.bos_token_id not in after
 
 
-def test_the_target_continues_the_prompt_and_ends_with_the_stop_token(tokenizer):
-    prompt, closing = "USER: <image>\nx ASSISTANT:", " The lungs are clear.</s>"
-    target = encode_target(tokenizer, prompt, closing)
-    assert target[-1] == tokenizer.eos_token_id
-    assert tokenizer.decode(target[:-1]) == " The lungs are clear."
-    whole = tokenizer("\nx ASSISTANT:" + closing, add_special_tokens=False)["input_ids"]
-    assert encode_prompt(tokenizer, prompt)[-len(whole) + len(target) :] + target == whole
+def test_a_question_of_the_record_is_asked_without_context():
+    record = {"study_id": "a", "question": "Is the effusion larger?", "indication": "Cough."}
+    assert request_text(PROMPTS["question"], record) == "<image>\nIs the effusion larger?"
+    with pytest.raises(StudyError, match="no `question`"):
+        request_text(PROMPTS["question"], {"study_id": "a"})
+
+
+def test_maira_names_every_section_and_says_none_for_absent_ones():
+    text = request_text(PROMPTS["findings_maira"], {"indication": "Cough.", "history": "Smoker."})
+    assert text.endswith("prior frontal image. INDICATION: Cough. TECHNIQUE: None. COMPARISON: None.")
 
 
 def test_any_text_can_be_encoded(tokenizer):

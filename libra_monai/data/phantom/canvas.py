@@ -118,17 +118,9 @@ def oval(centre: Point, radii: Point, tilt: float = 0.0, wobble: Sequence[float]
 def curve(points: Sequence[Point], steps: int = 24) -> list[Point]:
     """A smooth curve through points (Catmull-Rom)."""
     p = np.asarray([points[0], *points, points[-1]], dtype=np.float64)
-    out = []
-    for i in range(1, len(p) - 2):
-        for t in np.linspace(0, 1, steps // (len(p) - 3) + 2)[:-1]:
-            out.append(
-                0.5
-                * (
-                    2 * p[i]
-                    + (p[i + 1] - p[i - 1]) * t
-                    + (2 * p[i - 1] - 5 * p[i] + 4 * p[i + 1] - p[i + 2]) * t**2
-                    + (3 * p[i] - p[i - 1] - 3 * p[i + 1] + p[i + 2]) * t**3
-                )
-            )
-    out.append(p[-2])
-    return [(float(x), float(y)) for x, y in out]
+    spans = len(p) - 3
+    t = np.linspace(0, 1, steps // spans + 2)[:-1, None, None]  # [steps,1,1] against [spans,2]
+    a, b, c, d = p[:-3], p[1:-2], p[2:-1], p[3:]
+    between = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+    xs, ys = np.concatenate([between.swapaxes(0, 1).reshape(-1, 2), p[-2:-1]]).T
+    return list(zip(xs.tolist(), ys.tolist(), strict=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from libra_monai.networks.connectors.views import gather_rows
+from libra_monai.networks.connectors.views import check_features, gather_rows
 from libra_monai.registry import register
 from libra_monai.types import IMAGE_SLOT, EncoderOutput
 
@@ -39,6 +39,10 @@ class LinearConnector(nn.Module):
 
         Returns:
             `image` -> [B,N,H].
+
+        Raises:
+            ConfigError: the features have another width.
         """
+        check_features("linear", features, self.width)
         tokens = self.projection(features.layers[:, -1])  # [U,N,H]
         return {IMAGE_SLOT: gather_rows(tokens, index["current"])}

@@ -2,20 +2,19 @@
 """The Temporal Alignment Connector (TAC) of Libra: fuse all encoder layers, then compare with the prior.
 
 Source: arXiv 2411.19378, section 3.2, and class `TAC` in `libra/model/multimodal_projector/builder.py`.
-Names of the published weights are mapped in `libra_monai/checkpoints`, not here.
+Names of the published weights are mapped in `libra_monai/checkpoints`, not here. In the paper's words:
 
-Two parts, in the paper's words:
+* LFE, the Layerwise Feature Extractor: three squeeze-and-excitation gates g1, g2, g3, each followed by a 1x1
+  convolution over layers W1, W2, W3 (L -> L/2 -> L/4 -> 1). Given its gates it is linear in the features x_1..x_L,
+  and the gates need only the mean of each layer. So it is one weighted sum, `sum_l a_l x_l` with
+  `a = W3 diag(g3) W2 diag(g2) W1 diag(g1)`: the published numbers without intermediates of the features' size.
+* The prior bias b: with `c = LFE(current)`, `p = LFE(prior)` and their cosine over whole feature maps,
+  `p <- p + s b` where `s = ((cos(c, p) + 1) / 2) ** 8`.
+* TFM, the Temporal Fusion Module: `c1 = norm(c + attention(c, c))`, `p1 = norm(p + attention(p, p))`,
+  `x = norm(c1 + attention(c1, p1))`, `y = norm(c + MLP_attn(x))`, tokens = `MLP_final(y)`.
 
-* LFE, the Layerwise Feature Extractor: three squeeze-and-excitation gates, each followed by a 1x1
-  convolution over layers (L -> L/2 -> L/4 -> 1). Given its gates it is linear in the features, and the
-  gates depend on the features only through the mean of each layer. So it is computed as one weighted
-  sum over layers, `sum_l a_l x_l` with `a = W3 diag(g3) W2 diag(g2) W1 diag(g1)`, which equals the
-  published sequence and keeps no intermediate of the features' size.
-* TFM, the Temporal Fusion Module: self-attention on current and prior, cross-attention from current to
-  prior, two MLPs. A scalar bias is added to the prior in proportion to its similarity to the current.
-
-A study without a prior has `index["prior"] == -1`; its current features stand in, at no second encoder
-or extractor pass.
+A study without a prior has `index["prior"] == -1`; then p is c, so that s is 1 and p becomes c + b, at no second
+encoder or extractor pass. Time and memory against a plain transcription: benchmarks/tac_speed.py.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from libra_monai.errors import ConfigError
-from libra_monai.networks.connectors.views import with_prior
+from libra_monai.networks.connectors.views import check_features, with_prior
 from libra_monai.registry import register
 from libra_monai.types import IMAGE_SLOT, EncoderOutput
 
@@ -116,26 +115,28 @@ class TemporalAlignmentConnector(nn.Module):
         width: D of the encoder.
         hidden_size: H of the language model.
         num_layers: L of the encoder; 12 as published.
-        num_heads: attention heads; as published, the language model's number of heads.
+        num_heads: attention heads, any number that divides D. It must be given: the published weights have as many
+            as their language model (32 for 7B, 24 for 3B), which is nothing a connector can know.
         dropout: 0.1 as published.
 
     Raises:
-        ConfigError: the heads do not divide the width.
+        ConfigError: no heads are given, they do not divide the width, or a size is not positive.
     """
 
     views = ("current", "prior")
     takes_lora = False  # it multiplies with its weights directly, which adapters would not see
 
     def __init__(
-        self, width: int, hidden_size: int, num_layers: int = 12, num_heads: int = 32, dropout: float = _DROPOUT
+        self,
+        width: int,
+        hidden_size: int,
+        num_layers: int = 12,
+        num_heads: int | None = None,
+        dropout: float = _DROPOUT,
     ) -> None:
         super().__init__()
-        if width % num_heads:
-            raise ConfigError(
-                f"connector 'tac': width {width} is not divisible by num_heads {num_heads}",
-                "Choose a number of heads that divides it.",
-            )
-        self.width, self.hidden_size, self.num_layers = width, hidden_size, num_layers
+        _check_sizes(width, hidden_size, num_layers, num_heads)
+        self.width, self.hidden_size, self.num_layers, self.num_heads = width, hidden_size, num_layers, num_heads
         self.extractor = LayerwiseFeatureExtractor(num_layers)
         self.prior_bias = nn.Parameter(torch.zeros(()))
         self.current_attention = _Attention(width, num_heads)
@@ -162,21 +163,51 @@ class TemporalAlignmentConnector(nn.Module):
 
         Returns:
             `image` -> [B,N,H].
+
+        Raises:
+            ConfigError: the features have another number of layers or width.
         """
+        check_features("tac", features, self.width, self.num_layers)
         fused = self.extractor(features.layers)  # [U,N,D]
         current, prior = with_prior(fused, index)  # [B,N,D] each
         return {IMAGE_SLOT: self.output_mlp(self.fuse(current, prior))}
 
     def fuse(self, current: Tensor, prior: Tensor) -> Tensor:
-        """The TFM without its last MLP: current and prior [B,N,D] to [B,N,D]."""
+        """Prior bias and TFM without its last MLP: current and prior [B,N,D] to [B,N,D]."""
         prior = prior + self.similarity(current, prior) * self.prior_bias
         c = self.current_norm(current + self.dropout(self.current_attention(current, current)))
         p = self.prior_norm(prior + self.dropout(self.prior_attention(prior, prior)))
         x = self.cross_norm(c + self.dropout(self.cross_attention(c, p)))
-        return self.fused_norm(current + self.attention_mlp(x))
+        return self.fused_norm(current + self.attention_mlp(x))  # the residual is the LFE's output, as published
 
     @staticmethod
     def similarity(current: Tensor, prior: Tensor) -> Tensor:
-        """`((cos + 1) / 2) ** 8` over whole feature maps, [B,1,1]; 1 for equal ones, finite for zero ones."""
-        cosine = F.cosine_similarity(current.flatten(1), prior.flatten(1), dim=1, eps=1e-12)
-        return (((cosine + 1) / 2) ** _POWER).view(-1, 1, 1)
+        """`((cos + 1) / 2) ** 8` over whole feature maps [B,N,D], as [B,1,1]; 1 for equal maps.
+
+        Computed in float32 whatever the model's type: a million squares overflow float16, and the original's own
+        bfloat16 is off by up to 6e-4. Where a map is zero the cosine is undefined (the original gives NaN): it is
+        1 if both are, else 0, without gradient.
+        """
+        c, p = current.flatten(1).float(), prior.flatten(1).float()
+        c_norm, p_norm = (torch.linalg.vector_norm(x, dim=1) for x in (c, p))
+        scale = c_norm * p_norm
+        undefined = scale == 0
+        cosine = (c * p).sum(dim=1) / scale.masked_fill(undefined, 1.0)
+        cosine = torch.where(undefined, (c_norm == p_norm).float(), cosine)
+        return (((cosine + 1) / 2) ** _POWER).view(-1, 1, 1).to(current.dtype)
+
+
+def _check_sizes(width: int, hidden_size: int, num_layers: int, num_heads: int | None) -> None:
+    if num_heads is None:
+        raise ConfigError(
+            "connector 'tac': num_heads is missing", "Give it; published weights have as many as their language model."
+        )
+    sizes = {"width": width, "hidden_size": hidden_size, "num_layers": num_layers, "num_heads": num_heads}
+    for name, size in sizes.items():
+        if size < 1:
+            raise ConfigError(f"connector 'tac': {name} is {size}", "Give a positive number.")
+    if width % num_heads:
+        raise ConfigError(
+            f"connector 'tac': width {width} is not divisible by num_heads {num_heads}",
+            "Choose a number of heads that divides it.",
+        )

@@ -6,6 +6,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from libra_monai.errors import ConfigError
+from libra_monai.types import EncoderOutput
+
+
+def check_features(name: str, features: EncoderOutput, width: int, num_layers: int | None = None) -> None:
+    """Refuse features of another shape than a connector was built for, in words.
+
+    Args:
+        name: registered name of the connector.
+        features: layers [U,L,N,D].
+        width: D the connector was built for.
+        num_layers: L it was built for, or None if any will do.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    _, layers, _, found = features.layers.shape
+    for what, have, want in (("width", found, width), ("num_layers", layers, num_layers)):
+        if want is not None and have != want:
+            raise ConfigError(f"connector '{name}': {what} is {want}, but the features have {have}", "Make them equal.")
+
 
 def gather_rows(values: Tensor, rows: Tensor) -> Tensor:
     """Values of each study's picture.
