@@ -28,7 +28,7 @@ from libra_monai.networks.pretrained import load_pretrained_strict
 from libra_monai.networks.report_model import PARTS, ReportModel
 
 logger = logging.getLogger(__name__)
-_FORMAT = 1
+FORMAT = 1
 
 
 def assemble(
@@ -112,7 +112,7 @@ def save_model(
             for name in PARTS
         }
         processor.save(place)
-        write_json(place / MODEL_FILE, {"format": _FORMAT, "card": dict(card), "parts": parts})
+        write_json(place / MODEL_FILE, {"format": FORMAT, "card": dict(card), "parts": parts})
         for path in place.rglob("*.safetensors"):  # safetensors writes private files
             share(path)
         old = Path(temporary) / "old"

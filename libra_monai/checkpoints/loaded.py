@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ import torch
 from torch import nn
 
 from libra_monai import registry
-from libra_monai.checkpoints.card import read_model_file
+from libra_monai.checkpoints.card import MODEL_FILE, read_model_file
 from libra_monai.checkpoints.folder import load_state, read_tensors
+from libra_monai.checkpoints.published.importing import import_weights
 from libra_monai.data.dataset import StudyDataset
 from libra_monai.data.processor import StudyProcessor, check_same_size
 from libra_monai.data.request import file_record, request_root
@@ -81,27 +84,47 @@ def load_pretrained(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
 ) -> LoadedModel:
-    """Load a model folder.
+    """Load a model folder, or a published checkpoint (which is imported into a scratch folder first).
 
     Args:
-        folder: written by a run, or shipped with the bundle.
-        encoder: folder or hub name of encoder weights, for model folders that leave them out.
+        folder: written by a run, shipped with the bundle, made by `import-weights`, or published.
+        encoder: folder or hub name of encoder weights, for folders that leave them out.
         device: where to run.
         dtype: float type of the weights; default float32.
 
     Raises:
         ModelError: the folder is no model folder, or its tensors do not fit.
     """
+    if Path(folder).is_dir() and not (Path(folder) / MODEL_FILE).is_file() and (Path(folder) / "config.json").is_file():
+        with tempfile.TemporaryDirectory() as scratch:
+            imported = import_weights(folder, Path(scratch) / "model", encoder=encoder)
+            return load_pretrained(imported.folder, device=device, dtype=dtype)
     content = read_model_file(folder)
-    parts = {
-        name: _load_part(name, spec, Path(folder), encoder if name == "encoder" else None)
-        for name, spec in content["parts"].items()
-    }
+    with default_dtype(dtype or torch.float32):
+        parts = {
+            name: _load_part(name, spec, Path(folder), encoder if name == "encoder" else None)
+            for name, spec in content["parts"].items()
+        }
     model = ReportModel(parts["encoder"], parts["connector"], parts["language"])
     processor = StudyProcessor.load(folder)
     check_same_size(processor, model.encoder)
     model = model.to(device=device, dtype=dtype or torch.float32).eval()
     return LoadedModel(model, processor, content["card"], torch.device(device), Decoding())
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Build modules in a float type from the start, so that a large model never stands in memory twice.
+
+    Args:
+        dtype: float type of new parameters within the block.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _load_part(name: str, spec: Mapping[str, Any] | None, folder: Path, weights: str | None) -> nn.Module | None:

@@ -67,8 +67,8 @@ class StudyProcessor:
             "prompt": prompt,
             "image_size": image_size,
             "channels": channels,
-            "mean": mean,
-            "std": std,
+            "mean": list(mean) if isinstance(mean, Sequence) else mean,  # as JSON gives it back
+            "std": list(std) if isinstance(std, Sequence) else std,
             "fill": fill,
             "aspect": aspect,
             "num_bos": num_bos,
@@ -216,13 +216,15 @@ def normalising_table(channels: int, mean: float | Sequence[float], std: float |
         mean, std: one number, or C of them.
 
     Raises:
-        ConfigError: the numbers are not one or C.
+        ConfigError: the numbers are not one or C, or a deviation is not positive.
     """
     rows = []
     for name, value in (("mean", mean), ("std", std)):
         values = np.atleast_1d(np.asarray(value, dtype=np.float32))
         if len(values) not in (1, channels):
             raise ConfigError(f"processor.{name} has {len(values)} numbers", f"Give one, or {channels}.")
+        if name == "std" and not (values > 0).all():
+            raise ConfigError(f"processor.std is {std}", "Give positive numbers.")
         rows.append(np.broadcast_to(values, (channels,)))
     levels = (np.arange(256, dtype=np.float64) * (1 / 255)).astype(np.float32)
     table = torch.from_numpy((levels[None] - rows[0][:, None]) / rows[1][:, None])

@@ -2,10 +2,10 @@
 """Report metrics and labelers; importing this room registers the built-in metrics."""
 
 from libra_monai.metrics.base import ReportMetric
-from libra_monai.metrics.bleu import Bleu
+from libra_monai.metrics.bleu import Bleu, Bleu13a
 from libra_monai.metrics.findings import FindingF1
-from libra_monai.metrics.rouge import RougeL
+from libra_monai.metrics.rouge import RougeL, RougeLF1
 from libra_monai.metrics.score import score_reports, summarise
 from libra_monai.metrics.temporal import TemporalF1
 
-__all__ = ["Bleu", "FindingF1", "ReportMetric", "RougeL", "TemporalF1", "score_reports", "summarise"]
+__all__ = ["Bleu", "Bleu13a", "FindingF1", "ReportMetric", "RougeL", "RougeLF1", "TemporalF1", "score_reports", "summarise"]

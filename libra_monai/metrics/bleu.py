@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BLEU-1 to BLEU-4 over a corpus, with the arithmetic of the COCO caption toolkit.
+"""BLEU-1 to BLEU-4 over a corpus, in the two arithmetics that chest X-ray papers report.
 
-Source: Papineni et al., ACL 2002; the two small constants are those of the COCO captioning evaluation, in
-which most chest X-ray papers report.
+Source: Papineni et al., ACL 2002. `bleu` has the two small constants of the COCO captioning evaluation;
+`bleu_13a` has none and parts words as NIST does, which is what Hugging Face's `evaluate` and Libra compute.
 """
 
 from __future__ import annotations
@@ -50,6 +50,30 @@ class Bleu(ReportMetric):
         for k in range(1, self.order + 1):
             product *= (totals[2 * k - 2] + _MATCH) / (totals[2 * k - 1] + _COUNT)
             values[f"bleu_{k}_coco"] = product ** (1 / k) * penalty
+        return values
+
+
+@register("metric", "bleu_13a")
+class Bleu13a(Bleu):
+    """BLEU without smoothing on 13a words, 0 to 1, higher is better.
+
+    Args:
+        order: longest n-gram.
+        cleaner: `tokens_13a`, or `libra_13a` for Libra's published numbers.
+    """
+
+    def __init__(self, order: int = 4, cleaner: str = "tokens_13a") -> None:
+        super().__init__(order, cleaner)
+
+    def corpus(self, totals: np.ndarray, n: int) -> dict[str, float]:
+        """`bleu_1_13a` to `bleu_4_13a`; an order without a match makes its value 0."""
+        said, wanted = totals[-2], totals[-1]
+        penalty = 0.0 if not said else 1.0 if said > wanted else math.exp(1 - wanted / said)
+        logs, values = 0.0, {}
+        for k in range(1, self.order + 1):
+            matches, possible = totals[2 * k - 2], totals[2 * k - 1]
+            logs = logs + math.log(matches / possible) if matches and possible else -math.inf
+            values[f"bleu_{k}_13a"] = math.exp(logs / k) * penalty
         return values
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROUGE-L as in the COCO caption toolkit: longest common subsequence, recall weighted by beta 1.2.
+"""ROUGE-L, the longest common subsequence of words, in the two forms that chest X-ray papers report.
 
-Source: Lin, 2004; beta as in the COCO captioning evaluation.
+Source: Lin, 2004. `rouge_l` weighs recall by beta 1.2 as the COCO captioning evaluation does; `rouge_l_f1` is the
+harmonic mean of the package `rouge_score`, which Libra reports.
 """
 
 from __future__ import annotations
@@ -40,6 +41,27 @@ class RougeL(ReportMetric):
     def corpus(self, totals: np.ndarray, n: int) -> dict[str, float]:
         """`rouge_l_coco`."""
         return {"rouge_l_coco": totals[0] / n}
+
+
+@register("metric", "rouge_l_f1")
+class RougeLF1(ReportMetric):
+    """Mean over studies of the longest-common-subsequence F1 without stemming, 0 to 1, higher is better.
+
+    Args:
+        cleaner: `letters` is how `rouge_score` parts words.
+    """
+
+    def __init__(self, cleaner: str = "letters") -> None:
+        super().__init__(cleaner)
+
+    def statistics(self, prediction: str, reference: str, study: Record) -> Sequence[float]:
+        """The score of one study."""
+        said, wanted = prediction.split(), reference.split()
+        return [2 * _lcs(said, wanted) / (len(said) + len(wanted)) if said and wanted else 0.0]
+
+    def corpus(self, totals: np.ndarray, n: int) -> dict[str, float]:
+        """`rouge_l_f1`."""
+        return {"rouge_l_f1": totals[0] / n}
 
 
 def _lcs(a: list[str], b: list[str]) -> int:

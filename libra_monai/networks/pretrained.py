@@ -20,7 +20,7 @@ _SMALL = 200_000_000  # bytes that load in a moment
 
 
 def load_pretrained_strict(kind: Any, weights: str) -> Any:
-    """A Hugging Face model in float32 from a folder or hub name.
+    """A Hugging Face model from a folder or hub name, in torch's default float type.
 
     Args:
         kind: the model class, or an `Auto` class.
@@ -31,7 +31,7 @@ def load_pretrained_strict(kind: Any, weights: str) -> Any:
     """
     try:
         with _no_bar_for_small(weights):
-            model, report = kind.from_pretrained(weights, dtype=torch.float32, output_loading_info=True)
+            model, report = kind.from_pretrained(weights, dtype=torch.get_default_dtype(), output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         remedy = "Give a folder with config.json and weights, or a hub name and a network."

@@ -43,7 +43,7 @@ def _plain_tac(tac, current, prior, heads):
     c1 = tac.current_norm(c + attend["current"](c, c, c)[0])
     p1 = tac.prior_norm(p + attend["prior"](p, p, p)[0])
     x = tac.cross_norm(c1 + attend["cross"](c1, p1, p1)[0])
-    return tac.output_mlp(tac.fused_norm(c + tac.attention_mlp(x)))
+    return tac.output_mlp(tac.fused_norm(c + tac.attention_mlp(x))), attend
 
 
 def _connector(width=24, heads=3, layers=12, hidden=20):
@@ -56,19 +56,44 @@ def _connector(width=24, heads=3, layers=12, hidden=20):
     return tac
 
 
+PAIRS = {"current": torch.tensor([0, 2]), "prior": torch.tensor([1, 3])}
+
+
+def _gradients(output, wanted, cotangent):
+    return torch.autograd.grad((output * cotangent).sum(), wanted, retain_graph=True)
+
+
 @pytest.mark.parametrize(("width", "heads", "layers"), [(24, 3, 12), (16, 4, 7), (32, 2, 1), (24, 8, 5)])
-def test_tac_equals_its_definition_with_gradients(width, heads, layers):
+def test_tac_equals_its_definition_with_all_gradients(width, heads, layers):
     tac = _connector(width, heads, layers)
     features = torch.randn(4, layers, 9, width, requires_grad=True)
-    index = {"current": torch.tensor([0, 2]), "prior": torch.tensor([1, 3])}
-    ours = tac(EncoderOutput(features), index, None)["image"]
-    plain = _plain_tac(tac, features[[0, 2]], features[[1, 3]], heads)
-    assert torch.allclose(ours, plain, atol=2e-6)
+    ours = tac(EncoderOutput(features), PAIRS, None)["image"]
+    plain, attention = _plain_tac(tac, features[[0, 2]], features[[1, 3]], heads)
+    assert torch.allclose(ours, plain, atol=2e-6, rtol=0)
     cotangent = torch.randn_like(ours)
-    wanted = [features, *[p for n, p in tac.named_parameters() if "extra" not in n]]
-    for a, b in zip(torch.autograd.grad((ours * cotangent).sum(), wanted, retain_graph=True),
-                    torch.autograd.grad((plain * cotangent).sum(), wanted), strict=True):
-        assert torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+    names = [name for name, _ in tac.named_parameters() if "extra" not in name]
+    own = [features, *[tac.get_parameter(name) for name in names]]
+    own += [getattr(tac, f"{n}_attention").get_parameter(f"extra_{e}") for n in attention for e in ("key", "value")]
+    other = [*own[: 1 + len(names)], *[extra for a in attention.values() for extra in (a.bias_k, a.bias_v)]]
+    for a, b in zip(_gradients(ours, own, cotangent), _gradients(plain, other, cotangent), strict=True):
+        assert (a.flatten() - b.flatten()).abs().max() <= 1e-5 * b.abs().max().clamp(min=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_near_single(dtype):
+    tac = _connector()
+    features = torch.randn(4, 12, 9, 24)
+    full = tac(EncoderOutput(features), PAIRS, None)["image"]
+    half = tac.to(dtype)(EncoderOutput(features.to(dtype)), PAIRS, None)["image"]
+    assert half.dtype == dtype and (half.float() - full).abs().max() < 5e-2
+
+
+def test_the_similarity_of_large_maps_does_not_overflow_in_half_precision():
+    torch.manual_seed(0)
+    a, b = torch.randn(1, 600, 768) * 8, torch.randn(1, 600, 768) * 8  # the sum of squares is 3e7, float16 ends at 65504
+    mixed = 0.9 * a + 0.1 * b
+    half = TemporalAlignmentConnector.similarity(a.half(), mixed.half()).float()
+    assert torch.allclose(half, TemporalAlignmentConnector.similarity(a, mixed), atol=2e-3)
 
 
 def test_the_extractor_is_one_weighted_sum_and_equals_the_sequence():
@@ -88,13 +113,34 @@ def test_a_missing_prior_equals_the_current_picture_as_prior():
     assert torch.allclose(tac.similarity(features[:, 0], features[:, 0]), torch.ones(1, 1, 1), atol=1e-5)
 
 
-def test_zero_features_give_numbers():
+def test_a_batch_with_and_without_priors_extracts_every_picture_once():
     tac = _connector()
-    rows = {"current": torch.tensor([0]), "prior": torch.tensor([1])}
-    features = torch.zeros(2, 12, 9, 24, requires_grad=True)
-    out = tac(EncoderOutput(features), rows, None)["image"]
+    seen = []
+    tac.extractor.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
+    features = torch.randn(4, 12, 9, 24)
+    index = {"current": torch.tensor([0, 1, 3]), "prior": torch.tensor([-1, 2, -1])}
+    together = tac(EncoderOutput(features), index, None)["image"]
+    assert seen == [4]
+    for row, pictures in enumerate(([0], [1, 2], [3])):
+        prior = torch.tensor([1 if len(pictures) == 2 else -1])
+        alone = tac(EncoderOutput(features[pictures]), {"current": torch.tensor([0]), "prior": prior}, None)["image"]
+        assert torch.allclose(alone[0], together[row], atol=1e-6)
+
+
+@pytest.mark.parametrize("zero", [(True, True), (True, False), (False, True)])
+def test_zero_features_give_numbers_and_small_gradients(zero):
+    tac = _connector()
+    keep = torch.tensor([not z for z in zero])[:, None, None, None].float()
+    features = (torch.randn(2, 12, 9, 24) * keep).requires_grad_()
+    out = tac(EncoderOutput(features), {"current": torch.tensor([0]), "prior": torch.tensor([1])}, None)["image"]
     out.sum().backward()
-    assert torch.isfinite(out).all() and torch.isfinite(features.grad).all()
+    gradients = [features.grad, *[p.grad for p in tac.parameters()]]
+    assert torch.isfinite(out).all() and all(g.abs().max() < 1e4 for g in gradients)
+
+
+def test_a_missing_prior_of_a_black_picture_still_gets_the_whole_bias():
+    zero = torch.zeros(1, 9, 24)
+    assert TemporalAlignmentConnector.similarity(zero, zero).item() == 1
 
 
 def test_published_sizes_have_the_published_number_of_parameters():
@@ -104,6 +150,25 @@ def test_published_sizes_have_the_published_number_of_parameters():
     assert counts == {4096: 61_773_111, 3072: 38_962_487}  # arXiv 2411.19378 and its 3B checkpoint
 
 
-def test_heads_that_do_not_divide_the_width_are_refused():
-    with pytest.raises(ConfigError, match="num_heads 5"):
-        TemporalAlignmentConnector(24, 8, 12, 5)
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"num_heads": 5}, "width 24 is not divisible by num_heads 5"),
+        ({}, "num_heads is missing"),
+        ({"num_heads": 0}, "num_heads is 0"),
+        ({"num_heads": 4, "num_layers": 0}, "num_layers is 0"),
+    ],
+)
+def test_sizes_that_make_no_connector_are_refused(sizes, says):
+    with pytest.raises(ConfigError, match=says):
+        TemporalAlignmentConnector(24, 8, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [((1, 11, 9, 24), "num_layers is 12, but the features have 11"), ((1, 12, 9, 16), "width is 24, but the features have 16")],
+)
+def test_features_of_another_shape_are_refused_in_words(shape, says):
+    rows = {"current": torch.tensor([0]), "prior": torch.tensor([-1])}
+    with pytest.raises(ConfigError, match=says):
+        _connector()(EncoderOutput(torch.zeros(shape)), rows, None)

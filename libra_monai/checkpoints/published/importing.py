@@ -39,6 +39,8 @@ from libra_monai.checkpoints.writing import finish_folder, processor_of, save_en
 from libra_monai.errors import ConfigError, ModelError
 
 Source = Callable[[], Tensor]
+_TOWER_FILE = "vision_config.json"  # written by our export; the original builds its tower from the hub's
+_NOT_SHAPE = ("architectures", "_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def import_weights(
         place = Path(scratch) / "model"
         place.mkdir()
         parts, counts = {}, {}
-        parts["encoder"], counts["encoder"], module = _encoder(place, config, tensors, encoder)
+        parts["encoder"], counts["encoder"], module = _encoder(place, config, tensors, encoder, roots)
         parts["connector"], counts["connector"] = _connector(place, config, tensors, module)
         parts["language"], counts["language"] = _language(place, language, tensors, roots)
         processor = processor_of(_tokenizer_folder(roots), module, chosen)
@@ -160,14 +162,14 @@ def _rooted(name: str) -> str:
 
 
 def _encoder(
-    place: Path, config: Mapping[str, Any], tensors: Mapping[str, Source], given: str | None
+    place: Path, config: Mapping[str, Any], tensors: Mapping[str, Source], given: str | None, roots: list[Checkpoint]
 ) -> tuple[dict[str, Any], int, nn.Module]:
     own = [name for name in tensors if part_of(name) == "encoder"]
     named = str(config.get("mm_vision_tower") or "")
     options = encoder_options(config)
     if own:
         kind = encoder_kind(own) or ""
-        module = _adapted_tower(kind, named, given, options)
+        module = _adapted_tower(kind, _tower_shape(kind, named, given, roots), options)
         values = encoder_from_published({n: tensors[n] for n in own}, module.model.state_dict())
         values = {name: read() for name, read in values.items()}
         _check_names(module.model.state_dict(), values, "encoder")
@@ -179,16 +181,30 @@ def _encoder(
     return spec, len(module.model.state_dict()), module
 
 
-def _adapted_tower(kind: str, named: str, given: str | None, options: Mapping[str, Any]) -> nn.Module:
+def _adapted_tower(kind: str, shape: Mapping[str, Any], options: Mapping[str, Any]) -> nn.Module:
     """An empty tower for weights that stand in the checkpoint itself."""
+    try:
+        return registry.build("encoder", kind, config=dict(shape), **options)
+    except TypeError as error:
+        raise ModelError(f"the encoder's configuration does not fit '{kind}' ({error})", "Check --encoder.") from error
+
+
+def _tower_shape(kind: str, named: str, given: str | None, roots: list[Checkpoint]) -> dict[str, Any]:
+    """Fields of the encoder's configuration: of the checkpoint, of --encoder, or of the published tower."""
+    from transformers import AutoConfig
+
     if kind == "open_clip" or not kind:
         raise ModelError("the checkpoint's encoder is one of open_clip, which is not built in", "Install a plugin for it.")
-    if given:
-        return registry.build("encoder", kind, weights=given, **options)
+    own = next((r.folder / _TOWER_FILE for r in reversed(roots) if (r.folder / _TOWER_FILE).is_file()), given)
+    if own:
+        found = AutoConfig.from_pretrained(str(own))
+        found = getattr(found, "vision_config", found)
+        return {k: v for k, v in found.to_dict().items() if k not in _NOT_SHAPE}
     known = TOWERS.get(named)
     if known is None or known[0] != kind:
-        raise ModelError(f"the shape of the encoder '{named}' is not known", "Give a folder with its config.json as --encoder.")
-    return registry.build("encoder", kind, config=known[1], **options)
+        remedy = "Give a folder with its config.json as --encoder."
+        raise ModelError(f"the shape of the encoder '{named}' is not known", remedy)
+    return dict(known[1])
 
 
 def _kind_of_tower(name: str) -> str:

@@ -46,4 +46,4 @@ class ClipEncoder(LayeredEncoder):
 
     def embed(self, images: Tensor) -> Tensor:
         """Patches, class token and positions through the first LayerNorm, [U,C,h,w] to [U,N+1,D]."""
-        return self.model.pre_layrnorm(self.model.embeddings(images))
+        return self.tower.pre_layrnorm(self.tower.embeddings(images))

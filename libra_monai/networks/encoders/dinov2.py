@@ -33,6 +33,7 @@ class Dinov2Encoder(LayeredEncoder):
     name = "dinov2"
     model_class, config_class = Dinov2Model, Dinov2Config
     config_extra = frozenset({"use_swiglu_ffn", "apply_layernorm"})
+    block_arguments = ()
 
     def __init__(
         self,

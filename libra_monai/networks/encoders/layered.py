@@ -8,7 +8,7 @@ last block, without the final LayerNorm.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ class LayeredEncoder(nn.Module):
     config_class: Any
     has_cls = True
     config_extra: frozenset[str] = frozenset()
+    block_arguments: tuple[None, ...] = (None,)  # after the tokens; here an attention mask that is not there
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class LayeredEncoder(nn.Module):
         self.width, self.image_size = int(shape.hidden_size), int(shape.image_size)
         self.channels = int(shape.num_channels)
         self.num_layers = self.num_blocks if layer == "all" else 1
-        self.grid = (self.image_size // shape.patch_size,) * 2
+        self.grid: tuple[int, int] | None = (self.image_size // shape.patch_size,) * 2
         self.num_tokens = self.grid[0] * self.grid[1] + int(keep_cls)
 
     def forward(self, images: Tensor) -> EncoderOutput:
@@ -77,27 +78,38 @@ class LayeredEncoder(nn.Module):
 
         Returns:
             layers [U,L,N,D], and the class token of the last block that was computed, [U,D], where there is one.
+
+        Raises:
+            ConfigError: the pictures have another size or number of channels.
         """
-        states = self.states(images)
-        chosen = states[1:] if self.layer == "all" else states[-1:]
-        pooled = states[-1][:, 0] if self.has_cls else None
+        wanted = (self.channels, self.image_size, self.image_size)
+        if tuple(images.shape[1:]) != wanted:
+            raise ConfigError(
+                f"pictures are {tuple(images.shape[1:])}, but encoder '{self.name}' takes {wanted}",
+                "Set the processor's channels and image_size to the encoder's.",
+            )
+        chosen = list(self.states(images))
+        pooled = chosen[-1][:, 0] if self.has_cls else None
         if self.final_norm:
-            chosen = [self.norm(states[-1])]
+            chosen = [self.norm(chosen[-1])]
         first = int(self.has_cls and not self.keep_cls)
         layers = torch.stack([state[:, first:] for state in chosen], dim=1)  # [U,L,N,D]
         return EncoderOutput(layers, pooled, self.grid, 0 if self.keep_cls else None)
 
-    def states(self, images: Tensor) -> list[Tensor]:
-        """The embedding and the output of every block up to the last one needed, each [U,N+1,D] or [U,N,D].
+    def states(self, images: Tensor) -> Iterator[Tensor]:
+        """The output of every block, or of the chosen one alone, each [U,N+1,D] or [U,N,D].
 
         Args:
             images: [U,C,h,w], normalised.
         """
-        states = [self.embed(images)]
+        state = self.embed(images)
         for block in self.blocks[: self.last_block]:
-            state = block(states[-1], None)
-            states.append(state[0] if isinstance(state, tuple) else state)
-        return states
+            state = block(state, *self.block_arguments)
+            state = state[0] if isinstance(state, tuple) else state
+            if self.layer == "all":
+                yield state
+        if self.layer != "all":
+            yield state
 
     @property
     def last_block(self) -> int:
@@ -109,12 +121,17 @@ class LayeredEncoder(nn.Module):
     @property
     def blocks(self) -> nn.ModuleList:
         """The transformer blocks."""
-        return self.model.encoder.layers
+        return self.tower.encoder.layers
 
     @property
     def norm(self) -> nn.Module:
         """The final LayerNorm."""
-        return self.model.post_layernorm
+        return self.tower.post_layernorm
+
+    @property
+    def tower(self) -> nn.Module:
+        """The transformer itself; some releases of the library keep it one level deeper in the model."""
+        return getattr(self.model, "vision_model", self.model)
 
     def embed(self, images: Tensor) -> Tensor:
         """What goes into the first block, [U,C,h,w] to tokens."""

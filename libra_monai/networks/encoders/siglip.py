@@ -44,13 +44,14 @@ class SiglipEncoder(LayeredEncoder):
     ) -> None:
         super().__init__(weights, config, layer, False, final_norm, mean, std)
         self.lost_patch = lost_patch
-        self.num_tokens -= int(lost_patch)
+        if lost_patch:
+            self.num_tokens, self.grid = self.num_tokens - 1, None
 
     def forward(self, images: Tensor) -> EncoderOutput:
         """Features of U pictures, [U,C,h,w] to layers [U,L,N,D]; without the first patch there is no grid."""
         output = super().forward(images)
-        return replace(output, layers=output.layers[:, :, 1:], grid=None) if self.lost_patch else output
+        return replace(output, layers=output.layers[:, :, 1:]) if self.lost_patch else output
 
     def embed(self, images: Tensor) -> Tensor:
         """Patches and positions, [U,C,h,w] to [U,N,D]."""
-        return self.model.embeddings(images)
+        return self.tower.embeddings(images)

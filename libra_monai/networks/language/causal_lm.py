@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any Hugging Face causal language model as the writing part of a report model.
 
-One wrapper for all families: pictures enter as embeddings, so nothing depends on the architecture.
+One wrapper for all families: pictures enter as embeddings, so nothing depends on the architecture, with one
+exception. Gemma and Gemma-2 multiply embeddings by the root of their width. In the transformers 4.51 of the original
+Libra the model did so with all that came in, pictures included; since the library moved the factor into the text
+embedding (seen in 5.23), embeddings from outside miss it, so that `prompt` gives it to the slots.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from libra_monai.networks.language.splice import splice_prompt
 from libra_monai.networks.pretrained import load_pretrained_strict
 from libra_monai.registry import register
 from libra_monai.types import IGNORE, Decoding, Generation, LanguageOutput, StudyBatch
+
+_SCALED = ("gemma", "gemma2")  # families whose pictures are scaled as their text is
 
 
 @register("language", "causal_lm")
@@ -57,6 +62,18 @@ class CausalLM(nn.Module):
         """The embedding of text ids, [B,S] to [B,S,H]."""
         return self.model.get_input_embeddings()
 
+    def prompt(self, batch: StudyBatch, slots: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Embeddings [B,S',H] and mask [B,S'] of the prompts with their slots filled, as this family takes them.
+
+        Args:
+            batch: prompts [B,S].
+            slots: name -> [B,T,H].
+        """
+        scale = getattr(self.embed, "embed_scale", None)  # absent where the model itself scales all that comes in
+        if scale is not None and self.model.config.model_type in _SCALED:
+            slots = {name: tokens * scale.to(tokens.dtype) for name, tokens in slots.items()}
+        return splice_prompt(batch, slots, self.embed)
+
     def forward(self, batch: StudyBatch, slots: dict[str, Tensor]) -> LanguageOutput:
         """Negative log likelihood of the answers.
 
@@ -72,7 +89,7 @@ class CausalLM(nn.Module):
         """
         if batch.target_ids is None:
             raise ValueError("a loss needs target_ids; the batch has none")
-        prompt, prompt_mask = splice_prompt(batch, slots, self.embed)
+        prompt, prompt_mask = self.prompt(batch, slots)
         learned = batch.target_ids != IGNORE  # [B,R]
         answer = self.embed(batch.target_ids.clamp(min=0)).to(prompt.dtype)
         mask = torch.cat([prompt_mask, learned], dim=1)
@@ -98,7 +115,7 @@ class CausalLM(nn.Module):
             slots: name -> [B,T,H].
             decoding: how to choose tokens.
         """
-        prompt, mask = splice_prompt(batch, slots, self.embed)
+        prompt, mask = self.prompt(batch, slots)
         settings = self._generation_config(decoding)
         with torch.random.fork_rng(enabled=decoding.do_sample):
             if decoding.do_sample:  # by batch, so that batches do not share their noise

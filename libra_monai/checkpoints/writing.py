@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last steps of writing a model folder piece by piece, for checkpoints too large to be built in memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from libra_monai.checkpoints.card import MODEL_FILE
+from libra_monai.checkpoints.folder import FORMAT
+from libra_monai.data.processor import StudyProcessor
+from libra_monai.files import share, write_json
+
+
+def save_encoder(encoder: nn.Module, place: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `encoder/` in the Hugging Face layout, every tensor in its own type.
+
+    Args:
+        encoder: a built encoder.
+        place: the model folder being written.
+        spec: name and options of the encoder.
+
+    Returns:
+        its entry in `report_model.json`.
+    """
+    folder = place / "encoder"
+    folder.mkdir()
+    encoder.model.config.save_pretrained(str(folder))
+    tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.model.state_dict().items()}
+    save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    return {**spec, "weights": "encoder"}
+
+
+def processor_of(tokenizer: Path, encoder: nn.Module, settings: Mapping[str, Any]) -> StudyProcessor:
+    """The processor for an encoder: its picture size and normalisation, and what is set besides.
+
+    Args:
+        tokenizer: folder of the tokenizer.
+        encoder: gives `image_size`, `channels`, `mean` and `std`.
+        settings: further settings, which win.
+    """
+    own = {name: getattr(encoder, name) for name in ("image_size", "channels", "mean", "std")}
+    own = {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
+    return StudyProcessor(str(tokenizer), **{**own, **settings})
+
+
+def finish_folder(
+    place: Path, out: Path, parts: Mapping[str, Any], processor: StudyProcessor, card: Mapping[str, Any]
+) -> None:
+    """Write processor and `report_model.json`, then put the folder in its place; an old one goes only then.
+
+    Args:
+        place: the complete parts, in a scratch folder on the disk of `out`.
+        out: the model folder.
+        parts: entries of `report_model.json`.
+        processor: what belongs before and after the model.
+        card: `name`, `version`, `training_data`.
+    """
+    processor.save(place)
+    write_json(place / MODEL_FILE, {"format": FORMAT, "card": dict(card), "parts": dict(parts)})
+    for path in place.rglob("*.safetensors"):  # safetensors writes private files
+        share(path)
+    old = place.with_name("old")
+    if out.exists():
+        out.rename(old)
+    place.rename(out)
+    shutil.rmtree(old, ignore_errors=True)

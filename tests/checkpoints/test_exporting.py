@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is exported comes back identical, and foreign libraries read it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from libra_monai import build, paths
+from libra_monai.apps.main import main
+from libra_monai.checkpoints import load_pretrained, save_model
+from libra_monai.checkpoints.published.exporting import export_weights
+from libra_monai.checkpoints.published.importing import import_weights
+from libra_monai.checkpoints.published.readers import WeightFiles, weight_files
+from libra_monai.errors import ConfigError, ModelError
+
+from ..helpers import make_processor
+from ..networks.conftest import make_model
+from .published import CONNECTOR, LANGUAGE, TOWER, projector, write, write_tower
+
+
+@pytest.fixture(scope="module")
+def tower(tmp_path_factory):
+    """The encoder as a folder of its own."""
+    return str(write_tower(tmp_path_factory.mktemp("tower") / "rad-dino"))
+
+
+@pytest.fixture
+def model(tmp_path, tower):
+    """An imported model folder."""
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR})
+    return import_weights(source, tmp_path / "model", encoder=tower).folder
+
+
+def _state(folder):
+    return load_pretrained(folder).model.state_dict()
+
+
+def _equal(one, two):
+    assert set(one) == set(two)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_originals_layout_comes_back_identical(tmp_path, model):
+    out = export_weights(model, tmp_path / "out", "original")
+    config = json.loads((out / "config.json").read_text())
+    assert config["model_type"] == "libra" and config["mm_projector_type"] == "TAC"
+    files = WeightFiles(weight_files(out))
+    assert {n for n in files if "mm_projector" in n} == set(CONNECTOR)
+    assert {n for n in files if "vision_tower" in n} == set(TOWER)
+    assert torch.equal(files.tensor("model.mm_projector.LFE.0.fc1.weight"), CONNECTOR["model.mm_projector.LFE.0.fc1.weight"])
+    again = import_weights(out, tmp_path / "again")
+    _equal(_state(model), _state(again.folder))
+    kept = json.loads((model / "processor.json").read_text()), json.loads((tmp_path / "again/processor.json").read_text())
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp2x_gelu"])
+def test_other_connectors_come_back_identical(tmp_path, tower, kind):
+    source = write(tmp_path / "source", {**LANGUAGE, **projector(kind)}, mm_projector_type=kind, mm_vision_select_layer=-2)
+    model = import_weights(source, tmp_path / "model", encoder=tower).folder
+    again = import_weights(export_weights(model, tmp_path / "out"), tmp_path / "again").folder
+    _equal(_state(model), _state(again))
+
+
+def test_the_projector_alone_goes_back_onto_its_base(tmp_path, model, tower):
+    out = export_weights(model, tmp_path / "out", "projector")
+    assert set(torch.load(out / "mm_projector.bin", weights_only=True)) == set(CONNECTOR)
+    again = import_weights(out, tmp_path / "again", base=write(tmp_path / "base", LANGUAGE), encoder=tower)
+    _equal(_state(model), _state(again.folder))
+
+
+def test_transformers_reads_the_language_model(tmp_path, model):
+    out = export_weights(model, tmp_path / "out", "transformers")
+    read = AutoModelForCausalLM.from_pretrained(out).state_dict()
+    own = {n.removeprefix("language.model."): v for n, v in _state(model).items() if n.startswith("language.")}
+    _equal(own, read)
+
+
+def test_peft_reads_the_adapter_and_the_sum_is_the_model(tmp_path, model, tower):
+    loaded = load_pretrained(model)
+    torch.manual_seed(1)
+    changed = {f"model.layers.{i}.self_attn.{n}_proj.weight": 2 + i for i in (0, 1) for n in "qv"}
+    with torch.no_grad():
+        for name, rank in changed.items():
+            weight = loaded.model.language.model.get_parameter(name)
+            weight += torch.randn(weight.shape[0], rank) @ torch.randn(rank, weight.shape[1])
+    trained = save_model(loaded.model, loaded.processor, tmp_path / "trained", loaded.card)
+    base = export_weights(model, tmp_path / "base", "transformers")
+    out = export_weights(trained, tmp_path / "adapter", "peft", base=base)
+    joined = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(out)).merge_and_unload().state_dict()
+    want = loaded.model.language.model.state_dict()
+    assert max(float((joined[n] - want[n]).abs().max()) for n in want) < 1e-4
+    assert {n.split(".lora_")[0] for n in load_file(str(out / "adapter_model.safetensors"))} == {
+        f"base_model.model.{name.removesuffix('.weight')}" for name in changed
+    }
+    whole = export_weights(model, tmp_path / "whole", "original")
+    again = load_pretrained(import_weights(out, tmp_path / "again", base=whole).folder).model.language.model.state_dict()
+    assert max(float((again[n] - want[n]).abs().max()) for n in want) < 1e-4
+
+
+def test_the_shipped_model_comes_back_identical(tmp_path):
+    out = export_weights(paths.tiny_model(), tmp_path / "out", "original")
+    again = import_weights(out, tmp_path / "again", settings={"image_size": 112})
+    own, back = _state(paths.tiny_model()), _state(again.folder)
+    _equal(own, back)
+    assert again.settings == load_pretrained(paths.tiny_model()).processor.settings
+
+
+def test_commands_import_and_export(tmp_path, tower, capsys):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR})
+    words = ["import-weights", str(source), "--out", str(tmp_path / "model"), "--encoder", tower, "--fill", "135"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "rule: TAC on any other vocabulary" in said and "fill 135  (given)" in said
+    assert "connector: 54 tensors, all of them found and used" in said
+    assert main(["export-weights", str(tmp_path / "model"), "--out", str(tmp_path / "out")]) == 0
+    assert main(["export-weights", str(tmp_path / "model"), "--out", str(tmp_path / "out")]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_what_has_no_form_elsewhere_is_refused(tmp_path, model):
+    with pytest.raises(ConfigError, match="Did you mean 'original'"):
+        export_weights(model, tmp_path / "out", "orignal")
+    with pytest.raises(ModelError, match="--base"):
+        export_weights(model, tmp_path / "out", "peft")
+    heads = make_model()
+    heads.connector = build(kind="connector", name="tac", width=16, hidden_size=24, num_layers=3, num_heads=8)
+    saved = save_model(heads, make_processor(tmp_path / "t"), tmp_path / "heads", {"name": "x", "version": "1", "training_data": "unknown"})
+    with pytest.raises(ModelError, match="8 heads"):
+        export_weights(saved, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

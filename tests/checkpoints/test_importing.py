@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published folders of every layout become the same model, and what does not fit is refused by name."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from libra_monai.checkpoints import load_pretrained
+from libra_monai.checkpoints.published.building import model_from_published
+from libra_monai.checkpoints.published.importing import import_weights
+from libra_monai.checkpoints.published.readers import WeightFiles, weight_files
+from libra_monai.errors import ConfigError, ModelError
+
+from .published import CONFIG, CONNECTOR, LANGUAGE, STATE, TOWER, clip_tower, projector, resized, write, write_tower
+
+
+@pytest.fixture(scope="module")
+def tower(tmp_path_factory):
+    """The encoder as a folder of its own."""
+    return str(write_tower(tmp_path_factory.mktemp("tower") / "rad-dino"))
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The same model built in memory from the original's tensors."""
+    state = {n: resized(v, 420) if n.endswith(("embed_tokens.weight", "lm_head.weight")) else v for n, v in STATE.items()}
+    config = {"model_type": "libra", **CONFIG["llm"], **CONFIG["mm"], "vocab_size": 420}
+    return model_from_published(config, state, CONFIG["vision"]).state_dict()
+
+
+def _same(folder, expected):
+    have = load_pretrained(folder).model.state_dict()
+    assert set(have) == set(expected)
+    assert all(torch.equal(have[name], expected[name]) for name in have)
+
+
+@pytest.mark.parametrize("shape", ["safetensors", "bin", "sharded", "sharded_bin"])
+def test_a_whole_checkpoint_in_any_file_form(tmp_path, tower, expected, shape):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, shape)
+    done = import_weights(source, tmp_path / "model", encoder=tower)
+    assert done.kind == "whole" and done.counts["connector"] == 54 and done.settings["template"] == "libra_v1"
+    _same(tmp_path / "model", expected)
+
+
+def test_an_adapted_encoder_in_the_checkpoint_wins(tmp_path, tower, expected):
+    changed = {name: value + 0.5 for name, value in TOWER.items()}
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR, **changed})
+    import_weights(source, tmp_path / "model", encoder=tower)
+    have = load_pretrained(tmp_path / "model").model.state_dict()
+    for name, value in expected.items():
+        assert torch.equal(have[name], value + 0.5 if name.startswith("encoder.") else value), name
+
+
+def test_a_projector_with_its_base(tmp_path, tower, expected):
+    base = write(tmp_path / "base", LANGUAGE, model_type="llama")
+    source = write(tmp_path / "source", {})
+    (source / "model.safetensors").unlink()
+    torch.save(CONNECTOR, source / "anything.bin")
+    assert import_weights(source, tmp_path / "model", base=base, encoder=tower).kind == "projector"
+    _same(tmp_path / "model", expected)
+
+
+@pytest.mark.parametrize("prefix", ["base_model.model.", ""])
+def test_lora_with_its_base_and_the_trained_rest(tmp_path, tower, expected, prefix):
+    base = write(tmp_path / "base", {**LANGUAGE, **CONNECTOR})
+    source = tmp_path / "source"
+    source.mkdir()
+    torch.manual_seed(0)
+    down, up = torch.randn(4, 64), torch.randn(64, 4)
+    layer = "model.layers.0.self_attn.q_proj"
+    pair = {f"{prefix}{layer}.lora_A.weight": down, f"{prefix}{layer}.lora_B.weight": up}
+    save_file(pair, str(source / "adapter_model.safetensors"))
+    bias = {f"{prefix}model.mm_projector.LFE_prior_bias": torch.tensor(0.25)}
+    torch.save(bias, source / "non_lora_trainables.bin")
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": str(base)}
+    (source / "adapter_config.json").write_text(json.dumps(config))
+    assert import_weights(source, tmp_path / "model", encoder=tower).kind == "lora"
+    have = load_pretrained(tmp_path / "model").model.state_dict()
+    name = f"language.model.{layer}.weight"
+    assert torch.allclose(have[name], expected[name] + 2.0 * up @ down, atol=1e-6)
+    assert float(have["connector.prior_bias"]) == 0.25
+    others = set(have) - {name, "connector.prior_bias"}
+    assert all(torch.equal(have[key], expected[key]) for key in others)
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp2x_gelu", "mlp4x_gelu"])
+def test_other_projectors_of_one_layer(tmp_path, tower, kind):
+    state = {**LANGUAGE, **projector(kind)}
+    source = write(tmp_path / "source", state, mm_projector_type=kind, mm_vision_select_layer=-2)
+    done = import_weights(source, tmp_path / "model", encoder=tower)
+    loaded = load_pretrained(tmp_path / "model")
+    assert loaded.model.encoder.num_layers == 1
+    own = {name.rpartition("projector.")[2]: value for name, value in projector(kind).items()}
+    assert {n.removeprefix("projection."): v for n, v in loaded.model.connector.state_dict().items()}.keys() == own.keys()
+    assert done.settings["template"] == ("maira_2" if kind == "mlp4x_gelu" else "libra_v1")
+
+
+def test_clip_on_mistral_is_llava_med(tmp_path):
+    folder, state = clip_tower(tmp_path / "clip")
+    mistral = {"model_type": "llava_mistral", "sliding_window": 64, "mm_vision_tower": "openai/clip-vit-large-patch14-336"}
+    config = {**mistral, "mm_projector_type": "mlp2x_gelu", "mm_vision_select_layer": -2, "image_aspect_ratio": "pad"}
+    llava = {name.replace("projector.projector.", "projector."): v for name, v in projector("mlp2x_gelu").items()}
+    source = write(tmp_path / "source", {**LANGUAGE, **llava, **state}, **config)
+    done = import_weights(source, tmp_path / "model", encoder=str(folder))
+    assert done.settings["template"] == "llava_med_v1_5_mistral_7b" and len(done.settings["mean"]) == 3
+    loaded = load_pretrained(tmp_path / "model")
+    assert type(loaded.model.language.model).__name__ == "MistralForCausalLM"
+    picture = torch.rand(1, 3, 28, 28)
+    from transformers import CLIPVisionModel
+
+    states = CLIPVisionModel.from_pretrained(folder)(picture, output_hidden_states=True).hidden_states
+    assert torch.allclose(loaded.model.encoder(picture).layers[0, 0], states[-2][0, 1:], atol=1e-6)
+
+
+def test_a_llama_3_vocabulary_gets_the_settings_of_the_3b_model(tmp_path, tower):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, vocab_size=128_256)
+    done = import_weights(source, tmp_path / "model", encoder=tower)
+    assert {k: done.settings[k] for k in ("template", "num_bos", "fill")} == {
+        "template": "libra_llama_3", "num_bos": 1, "fill": 135,
+    }  # fmt: skip
+    given = import_weights(source, tmp_path / "other", encoder=tower, settings={"fill": 0, "template": None})
+    assert given.settings["fill"] == 0 and given.settings["template"] == "libra_llama_3"
+
+
+def test_the_name_of_a_folder_says_nothing(tmp_path, tower, expected):
+    source = write(tmp_path / "llava-med-lora-mistral-3b", {**LANGUAGE, **CONNECTOR})
+    done = import_weights(source, tmp_path / "model", encoder=tower)
+    assert done.kind == "whole" and done.settings["template"] == "libra_v1"
+
+
+def test_a_published_folder_loads_directly(tmp_path, tower, expected):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR})
+    have = load_pretrained(source, encoder=tower, dtype=torch.bfloat16).model.state_dict()
+    assert all(torch.equal(have[name], value.bfloat16()) for name, value in expected.items() if value.is_floating_point())
+
+
+def test_tensors_keep_their_type_in_the_model_folder(tmp_path, tower):
+    half = {name: value.half() for name, value in {**LANGUAGE, **CONNECTOR}.items()}
+    import_weights(write(tmp_path / "source", half), tmp_path / "model", encoder=tower)
+    for file in ("language/model.safetensors", "connector.safetensors"):
+        assert {v.dtype for v in load_file(str(tmp_path / "model" / file)).values()} == {torch.float16}
+
+
+@pytest.mark.parametrize(
+    ("drop", "add", "said"),
+    [
+        ("model.mm_projector.norm1.bias", None, "connector: tensors missing: current_norm.bias"),
+        ("model.layers.1.mlp.up_proj.weight", None, "language model: tensors missing: model.layers.1.mlp.up_proj.weight"),
+        (None, "model.layers.7.extra.weight", "language model: tensors unexpected: model.layers.7.extra.weight"),
+        (None, "model.mm_projector.strange", "strange belongs to no known connector"),
+    ],
+)
+def test_missing_and_unexpected_tensors_are_listed(tmp_path, tower, drop, add, said):
+    state = {name: value for name, value in {**LANGUAGE, **CONNECTOR}.items() if name != drop}
+    if add:
+        state[add] = torch.zeros(2)
+    with pytest.raises(ModelError, match=said):
+        import_weights(write(tmp_path / "source", state), tmp_path / "model", encoder=tower)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "said"),
+    [
+        ({"mm_projector_type": "TAX"}, ConfigError, "'TAX' is unknown"),
+        ({"num_attention_heads": 5, "num_key_value_heads": 5, "hidden_size": 60}, ConfigError, "not divisible"),
+        ({"intermediate_size": 96}, ModelError, "config.json makes it"),
+        ({"mm_hidden_size": None}, ConfigError, "mm_hidden_size"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(tmp_path, tower, config, error, said):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, **config)
+    if config.get("mm_hidden_size", 1) is None:
+        fields = json.loads((source / "config.json").read_text())
+        del fields["mm_hidden_size"]
+        (source / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(error, match=said):
+        import_weights(source, tmp_path / "model", encoder=tower)
+
+
+class _Code:
+    def __reduce__(self):
+        return (print, ("this must never run",))
+
+
+def test_a_pickle_with_code_is_refused(tmp_path, tower, capsys):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, "bin")
+    torch.save({"model.embed_tokens.weight": _Code()}, source / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="may hold code"):
+        import_weights(source, tmp_path / "model", encoder=tower)
+    (source / "pytorch_model.bin").write_bytes(pickle.dumps(_Code()))
+    with pytest.raises(ModelError, match="refused|damaged"):
+        import_weights(source, tmp_path / "model", encoder=tower)
+    assert "never run" not in capsys.readouterr().out
+
+
+def test_folders_that_are_no_checkpoints_are_refused(tmp_path, tower):
+    (tmp_path / "empty").mkdir()
+    for source, said in ((tmp_path / "missing", "does not exist"), (tmp_path / "empty", "holds no weights")):
+        with pytest.raises(ModelError, match=said):
+            import_weights(source, tmp_path / "model")
+    other = tmp_path / "other"
+    other.mkdir()
+    save_file({"conv.weight": torch.zeros(3)}, str(other / "model.safetensors"))
+    with pytest.raises(ModelError, match="no checkpoint of a report model"):
+        import_weights(other, tmp_path / "model")
+    language = write(tmp_path / "language", LANGUAGE)
+    with pytest.raises(ModelError, match="language model alone"):
+        import_weights(language, tmp_path / "model", encoder=tower)
+
+
+def test_a_missing_encoder_says_which_folder_to_put_where(tmp_path):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, mm_vision_tower="nowhere/rad-dino")
+    with pytest.raises(ModelError, match="nowhere/rad-dino") as error:
+        import_weights(source, tmp_path / "model")
+    assert "--encoder" in str(error.value)
+
+
+def test_an_index_that_names_a_missing_shard_is_refused(tmp_path, tower):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, "sharded")
+    (source / "part-2.safetensors").unlink()
+    with pytest.raises(ModelError, match="part-2.safetensors does not exist"):
+        import_weights(source, tmp_path / "model", encoder=tower)
+
+
+def test_files_beside_an_index_are_not_read(tmp_path, tower, expected):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, "sharded")
+    torch.save({name: value + 1 for name, value in CONNECTOR.items()}, source / "mm_tac_projector.bin")
+    import_weights(source, tmp_path / "model", encoder=tower)
+    _same(tmp_path / "model", expected)
+
+
+def test_one_name_in_two_files_must_have_one_value(tmp_path):
+    save_file({"a": torch.zeros(2)}, str(tmp_path / "1.safetensors"))
+    torch.save({"a": torch.ones(2)}, tmp_path / "2.bin")
+    with pytest.raises(ModelError, match="tensor a stands in"):
+        WeightFiles(weight_files(tmp_path))
