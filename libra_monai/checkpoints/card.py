@@ -34,6 +34,38 @@ def read_model_file(folder: str | Path) -> dict[str, Any]:
     return content
 
 
+# names of published models used in configs/model -> the hub's names
+PUBLISHED = {
+    "libra_7b": "X-iZhang/libra-v1.0-7b",
+    "libra_3b": "X-iZhang/libra-v1.0-3b",
+    "maira2_7b": "X-iZhang/libra-maira-2",
+    "llava_med_7b": "X-iZhang/libra-llava-med-v1.5-mistral-7b",
+    "llava_rad_7b": "X-iZhang/libra-llava-rad",
+    "med_cxrgen_findings": "X-iZhang/Med-CXRGen-F",
+    "med_cxrgen_impression": "X-iZhang/Med-CXRGen-I",
+}
+
+
+def published_folder(name: str, root: str = "models") -> str:
+    """Model folder of a published model, as the overlays in `configs/model` name it.
+
+    Args:
+        name: such as `libra_7b`.
+        root: folder that holds imported models, below the current directory.
+
+    Raises:
+        ModelError: the folder is not there; the message says how to make it.
+    """
+    folder = Path(root) / name
+    if not (folder / MODEL_FILE).is_file():
+        source = PUBLISHED.get(name, "the published checkpoint")
+        raise ModelError(
+            f"{folder} does not exist: the weights of {source} are not imported yet",
+            f"Download {source}, then run `libra-monai import-weights DOWNLOADED --out {folder}` (docs/published-weights.md).",
+        )
+    return str(folder)
+
+
 def read_card(
     weights: str | Mapping[str, str] | None, privacy: str = "identifiable", run: str | None = None
 ) -> dict[str, Any]:

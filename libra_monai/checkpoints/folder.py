@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from libra_monai.checkpoints.card import MODEL_FILE, read_model_file
+from libra_monai.checkpoints.published.readers import WeightFiles, weight_files
 from libra_monai.data.processor import StudyProcessor, check_same_size, read_settings, same_tokenizer
 from libra_monai.errors import ConfigError, ModelError
 from libra_monai.files import share, write_json
@@ -192,11 +193,26 @@ def _load_part(part: nn.Module, name: str, folder: str) -> None:
             f"Change the {name}, or give `ckpt` by part.",
         )
     inner = getattr(part, "model", None)
+    if isinstance(inner, PreTrainedModel) and any(p.is_meta for p in inner.parameters()):
+        part.model = _same_shape(inner, str(Path(folder) / spec["weights"]), f"{folder}: {name}")
+        return
     if isinstance(inner, PreTrainedModel):
         target, tensors = inner, load_pretrained_strict(type(inner), str(Path(folder) / spec["weights"])).state_dict()
     else:
         target, tensors = part, read_tensors(Path(folder) / f"{name}.safetensors")
     load_state(target, tensors, f"{folder}: {name}")
+
+
+def _same_shape(empty: PreTrainedModel, weights: str, where: str) -> PreTrainedModel:
+    """The weights of a part that was built without memory, in the float type of their files."""
+    files = WeightFiles(weight_files(Path(weights)))
+    stored = next((t.dtype for t in map(files.tensor, files) if t.is_floating_point()), None)
+    loaded = load_pretrained_strict(type(empty), weights, dtype=stored)
+    shapes = [{key: tuple(v.shape) for key, v in model.state_dict().items()} for model in (empty, loaded)]
+    different = sorted(key for key in shapes[0].keys() | shapes[1].keys() if shapes[0].get(key) != shapes[1].get(key))
+    if different:
+        raise ModelError(f"{where}: tensor {different[0]} has another shape", "Use the configuration it was saved with.")
+    return loaded
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

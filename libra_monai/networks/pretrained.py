@@ -19,19 +19,20 @@ logger = logging.getLogger(__name__)
 _SMALL = 200_000_000  # bytes that load in a moment
 
 
-def load_pretrained_strict(kind: Any, weights: str) -> Any:
-    """A Hugging Face model from a folder or hub name, in torch's default float type.
+def load_pretrained_strict(kind: Any, weights: str, dtype: torch.dtype | None = None) -> Any:
+    """A Hugging Face model from a folder or hub name, all tensors found and of the right shape.
 
     Args:
         kind: the model class, or an `Auto` class.
         weights: folder or hub name.
+        dtype: float type; None is torch's default.
 
     Raises:
         ModelError: it cannot be loaded, or tensors are missing or of another shape.
     """
     try:
         with _no_bar_for_small(weights):
-            model, report = kind.from_pretrained(weights, dtype=torch.get_default_dtype(), output_loading_info=True)
+            model, report = kind.from_pretrained(weights, dtype=dtype or torch.get_default_dtype(), output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         remedy = "Give a folder with config.json and weights, or a hub name and a network."

@@ -10,6 +10,7 @@ embedding (seen in 5.23), embeddings from outside miss it, so that `prompt` give
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 from zlib import crc32
 
@@ -35,6 +36,8 @@ class CausalLM(nn.Module):
         weights: folder or hub name of a Hugging Face checkpoint; None starts from `config` and random weights.
         config: `model_type` and the fields of that family's configuration, used without `weights`.
         keep_logits: hand out the logits of the answer, [B,R,V]; off, since they are large.
+        meta: with `config`, build the shape without memory; weights must come from `ckpt`. For published sizes, which
+            would otherwise stand in memory twice.
 
     Raises:
         ConfigError: neither or both of `weights` and `config`, or an unknown model type.
@@ -44,12 +47,17 @@ class CausalLM(nn.Module):
     takes = "embeddings"
 
     def __init__(
-        self, weights: str | None = None, config: Mapping[str, Any] | None = None, keep_logits: bool = False
+        self,
+        weights: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        keep_logits: bool = False,
+        meta: bool = False,
     ) -> None:
         super().__init__()
         if bool(weights) == bool(config):
             raise ConfigError("language 'causal_lm' needs either weights or config", "Give exactly one of them.")
-        self.model = load_pretrained_strict(AutoModelForCausalLM, weights) if weights else _new(dict(config or {}))
+        with torch.device("meta") if meta and config else nullcontext():
+            self.model = load_pretrained_strict(AutoModelForCausalLM, weights) if weights else _new(dict(config or {}))
         self.keep_logits = keep_logits
 
     @property
