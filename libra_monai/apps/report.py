@@ -21,13 +21,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--format", default="text,json,html", help="text, json, html (all three)")
     parser.add_argument("--device", default="auto", help="auto, cpu, or a torch device")
+    parser.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16 (published sizes want 16 bits)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Draft, write, and print the text."""
     from libra_monai import paths
     from libra_monai.checkpoints import load_pretrained
-    from libra_monai.engines import pick_device
+    from libra_monai.engines import pick_device, pick_dtype
     from libra_monai.files import check_writable
     from libra_monai.handlers import FailureLog
     from libra_monai.outputs import write_draft
@@ -37,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     _check_formats(formats)
     check_writable(args.out, "--out")
     log = FailureLog(args.out)
-    loaded = load_pretrained(args.model or paths.tiny_model(), device=pick_device(args.device))
+    dtype = pick_dtype(args.dtype)
+    loaded = load_pretrained(args.model or paths.tiny_model(), device=pick_device(args.device), dtype=dtype)
     sections = {name: getattr(args, name) for name in ("indication", "history", "technique", "comparison")}
     draft = _draft(loaded, args, sections, log)
     written = write_draft(draft, args.out, [name for name in formats if name != "html"])

@@ -2,7 +2,7 @@
 """Steps for MONAI's supervised trainer and evaluator, and the start and end of a run."""
 
 from libra_monai.engines.data import batches, chain
-from libra_monai.engines.run import finish, pick_device, place, prepare
+from libra_monai.engines.run import finish, pick_device, pick_dtype, place, prepare
 from libra_monai.engines.schedule import warmup_cosine
 from libra_monai.engines.steps import DraftingStep, TrainingStep, trainable_parameters
 from libra_monai.engines.validation import Validate
@@ -15,6 +15,7 @@ __all__ = [
     "chain",
     "finish",
     "pick_device",
+    "pick_dtype",
     "place",
     "prepare",
     "trainable_parameters",

@@ -12,7 +12,7 @@ import torch
 from monai.utils import set_determinism
 from torch import nn
 
-from libra_monai.errors import ConfigError, innermost
+from libra_monai.errors import ConfigError, did_you_mean, innermost
 from libra_monai.files import check_writable
 from libra_monai.handlers.failures import FailureLog
 
@@ -38,6 +38,21 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
         reason = str(error).splitlines()[0][:120]
         raise ConfigError(f"device '{name}' cannot be used ({reason})", "Use 'auto' or 'cpu'.") from error
     return device
+
+
+def pick_dtype(name: str) -> torch.dtype:
+    """The float type of weights by name.
+
+    Args:
+        name: `float32`, `float16` or `bfloat16`.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise ConfigError(f"dtype '{name}' does not exist", did_you_mean(name, known))
+    return known[name]
 
 
 def place(network: nn.Module, device: str | torch.device) -> nn.Module:

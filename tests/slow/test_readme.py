@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ..checkpoints.published import CONNECTOR, LANGUAGE, write, write_tower
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -61,6 +63,21 @@ def test_the_readme_python_works(place):
     done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "NOT REVIEWED" in done.stdout.splitlines()[0]
+
+
+def test_the_guide_to_published_weights_works_on_tiny_ones(place):
+    guide = (ROOT / "docs" / "published-weights.md").read_text(encoding="utf-8")
+    downloads, commands = [], []
+    for line in _blocks(guide, "")[0].splitlines():
+        (downloads if line.startswith("hf download") else commands).append(line)
+    assert len(downloads) == 2 and len(commands) == 2
+    folders = [line.split()[-1] for line in downloads]
+    write(place / folders[0], {**LANGUAGE, **CONNECTOR})
+    write_tower(place / folders[1])
+    for command in commands:
+        _shell(command.replace("--dtype float16", "--dtype bfloat16"), place)  # what CPUs compute
+    assert (place / "runs" / "libra" / "report.html").is_file()
+    assert "the same" in _shell(f"libra-monai verify-parity {ROOT}/tests/parity/reference", place)
 
 
 def test_the_plugin_of_the_guide_trains(place, tmp_path):
