@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The finding classifier learns what the statements of a record say, change included where it is asked to."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from libra_monai import build
+from libra_monai.networks.pretraining.finding_classifier import CHANGES, LEVELS
+from libra_monai.types import Decoding, StudyBatch
+
+FINDINGS, MIDLINE = ["Edema", "Pneumothorax", "Pacemaker", "Cardiomegaly"], ["Cardiomegaly"]
+
+
+def _statement(finding, side, severity, change):
+    return {"finding": finding, "side": side, "severity": severity, "change": change}
+
+
+RECORD = {
+    "study_id": "a",
+    "statements": [
+        _statement("Edema", "bilateral", "large", "worsened"),
+        _statement("Pneumothorax", "left", None, "resolved"),
+        _statement("Pacemaker", "left", None, "stable"),
+        _statement("Cardiomegaly", None, "small", None),
+    ],
+}
+
+
+def _classifier(changes):
+    torch.manual_seed(0)
+    return build(
+        kind="language", name="finding_classifier", hidden_size=16, num_tokens=4, findings=FINDINGS, midline=MIDLINE,
+        changes=changes,
+    )  # fmt: skip
+
+
+def _batch(record=RECORD):
+    one = torch.zeros(1, dtype=torch.long)
+    return StudyBatch(torch.zeros(1, 1, 4, 4), {"current": one}, one[None], one[None].bool(), None, ["a"], [record])
+
+
+def test_statements_become_classes_of_severity_and_change():
+    part = _classifier(True)
+    wanted = dict(zip(part.classes, part._wanted(RECORD), strict=True))
+    assert wanted["Edema", "right"] == wanted["Edema", "left"] == (LEVELS.index("large"), CHANGES.index("worsened"))
+    assert wanted["Pneumothorax", "left"] == (0, CHANGES.index("gone"))
+    assert wanted["Pneumothorax", "right"] == (0, 0)
+    assert wanted["Pacemaker", "left"] == (LEVELS.index("moderate"), CHANGES.index("stable"))
+    assert wanted["Cardiomegaly", None] == (LEVELS.index("small"), 0)
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_the_loss_is_that_of_uniform_guesses_where_all_weights_are_zero(changes):
+    part = _classifier(changes)
+    for parameter in part.parameters():
+        torch.nn.init.zeros_(parameter)
+    output = part(_batch(), {"image": torch.randn(1, 4, 16)})
+    pairs = len(part.classes)
+    classes = (len(LEVELS), len(CHANGES)) if changes else (len(LEVELS),)
+    assert float(output.loss_sum) == pytest.approx(pairs * sum(math.log(n) for n in classes), rel=1e-5)
+
+
+def test_it_learns_one_study_by_heart_and_says_what_is_there():
+    part = _classifier(True)
+    tokens = torch.randn(1, 4, 16)
+    optimizer = torch.optim.Adam(part.parameters(), lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        part(_batch(), {"image": tokens}).loss_sum.backward()
+        optimizer.step()
+    assert float(part(_batch(), {"image": tokens}).loss_sum) < 0.1
+    said = part.generate(_batch(), {"image": tokens}, Decoding())[0].text
+    assert said == "Large bilateral edema. Moderate left pacemaker. Small cardiomegaly."
+
+
+def test_a_record_without_statements_is_refused():
+    with pytest.raises(ValueError, match="no `statements`"):
+        _classifier(False)(_batch({"study_id": "a"}), {"image": torch.randn(1, 4, 16)})
+
+
+def test_the_connector_may_start_from_the_last_layer():
+    tac = build(kind="connector", name="tac", width=8, hidden_size=16, num_layers=5, num_heads=2, start="last_layer")
+    weights = tac.extractor.weights(torch.randn(3, 5, 6, 8))
+    assert weights.shape == (3, 5)
+    assert bool((weights[:, -1] > 0.5).all()) and bool((weights[:, :-1].abs() < 0.3 * weights[:, -1:]).all())
+    published = build(kind="connector", name="tac", width=8, hidden_size=16, num_layers=5, num_heads=2)
+    assert float(published.extractor.weights(torch.randn(3, 5, 6, 8)).abs().max()) < 0.3
