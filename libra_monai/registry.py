@@ -39,7 +39,7 @@ WRITERS = ComponentStore("writers", "report drafts to files")
 # kind -> (store, the room whose import registers the built-in parts)
 _KINDS: dict[str, tuple[ComponentStore, tuple[str, ...]]] = {
     "encoder": (ENCODERS, ("libra_monai.networks.encoders",)),
-    "connector": (CONNECTORS, ("libra_monai.networks.connectors",)),
+    "connector": (CONNECTORS, ("libra_monai.networks.connectors", "libra_monai.networks.pretraining")),
     "language": (LANGUAGE_MODELS, ("libra_monai.networks.language", "libra_monai.networks.pretraining")),
     "metric": (METRICS, ("libra_monai.metrics",)),
     "bank": (BANKS, ()),

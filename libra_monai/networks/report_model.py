@@ -107,9 +107,15 @@ class ReportModel(nn.Module):
         return self.language.generate(batch, self.slots(batch), decoding)
 
     def slots(self, batch: StudyBatch) -> dict[str, Tensor]:
-        """Slot tokens of B studies, name -> [B,T,H]; empty for prompts without slots."""
+        """Slot tokens of B studies, name -> [B,T,H]; empty for prompts without slots.
+
+        A connector with `takes_records` shows what the records say instead of pictures: `forward(None, index, embed,
+        records=...)`. It serves pre-training.
+        """
         if self.encoder is None or self.connector is None:
             return {}
+        if getattr(self.connector, "takes_records", False):  # shows what the records say; no encoder runs
+            return self.connector(None, batch.index, self.language.embed, records=batch.records)
         if len(batch.images) == 0 or (self.language.takes == "embeddings" and not has_slots(batch)):
             return {}
         images, index = _looked_at(batch, getattr(self.connector, "views", VIEWS))

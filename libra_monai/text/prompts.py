@@ -46,6 +46,7 @@ PROMPTS = {
         context="maira",
     ),
     "findings_from_facts": Prompt(_FINDINGS, "findings", pictures=False, facts=True),
+    "findings_from_tokens": Prompt(_FINDINGS, "findings", pictures=False),
 }
 
 

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import math
+from unittest.mock import patch
 
 import pytest
 import torch
 
 from libra_monai import build
 from libra_monai.networks.pretraining.finding_classifier import CHANGES, LEVELS
+from libra_monai.networks.report_model import ReportModel
 from libra_monai.types import Decoding, StudyBatch
+
+from .conftest import ENCODER, IMAGE, LANGUAGE
 
 FINDINGS, MIDLINE = ["Edema", "Pneumothorax", "Pacemaker", "Cardiomegaly"], ["Cardiomegaly"]
 
@@ -89,3 +93,47 @@ def test_the_connector_may_start_from_the_last_layer():
     assert bool((weights[:, -1] > 0.5).all()) and bool((weights[:, :-1].abs() < 0.3 * weights[:, -1:]).all())
     published = build(kind="connector", name="tac", width=8, hidden_size=16, num_layers=5, num_heads=2)
     assert float(published.extractor.weights(torch.randn(3, 5, 6, 8)).abs().max()) < 0.3
+
+
+def _fact_model():
+    torch.manual_seed(1)
+    connector = build(
+        kind="connector", name="fact_tokens", hidden_size=24, findings=FINDINGS, num_tokens=12, copies=2, noise=0.3
+    )
+    encoder = build(kind="encoder", name="dinov2", config=ENCODER)
+    language = build(kind="language", name="causal_lm", config=LANGUAGE)
+    return ReportModel(encoder, connector, language, {"connector": True, "language": True})
+
+
+def test_fact_tokens_show_each_side_of_each_statement_and_run_no_encoder():
+    model = _fact_model().eval()
+    batch = _batch()
+    batch.input_ids, batch.images = torch.tensor([[1, IMAGE, 5]]), torch.zeros(0, 3, 28, 28)
+    batch.attention_mask = torch.ones(1, 3, dtype=torch.bool)
+    with patch.object(model.encoder, "forward", side_effect=AssertionError("the encoder ran")):
+        tokens = model.slots(batch)["image"]
+    assert tokens.shape == (1, 12, 24)
+    filled = (tokens[0] != 0).any(dim=1)
+    assert len(tokens[0][filled].unique(dim=0)) == 5  # edema on two sides, three others on one
+    assert 5 <= int(filled.sum()) <= 10
+
+
+def test_a_language_model_learns_to_read_fact_tokens_wherever_they_stand():
+    model = _fact_model()
+    left, right = (
+        {"study_id": s, "statements": [_statement("Pneumothorax", s, "small", "new")]} for s in ("left", "right")
+    )
+    both = _batch()
+    both.input_ids = torch.tensor([[1, IMAGE, 5]] * 2)
+    both.attention_mask = torch.ones(2, 3, dtype=torch.bool)
+    both.index = {name: torch.tensor([-1, -1]) for name in ("current", "prior", "lateral")}
+    both.images, both.study_ids, both.records = torch.zeros(0, 3, 28, 28), ["left", "right"], [left, right]
+    both.target_ids = torch.tensor([[7, 2], [9, 2]])
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    for _ in range(120):
+        optimizer.zero_grad()
+        model(both).loss_sum.backward()
+        optimizer.step()
+    model.eval()
+    for _ in range(5):  # every call draws other places
+        assert [g.token_ids for g in model.generate(both, Decoding(max_new_tokens=2))] == [[7], [9]]
