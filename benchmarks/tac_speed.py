@@ -4,7 +4,8 @@
 The plain one follows the paper step by step: gates and 1x1 convolutions over layers on whole feature maps, and
 `nn.MultiheadAttention` with its attention weights materialised. Both have the same weights, run on one thread at
 the published size (12 layers of 1369 x 768, 4096 out), and take turns, so that a busy machine slows both alike.
-Peak memory is that of a forked child process which does nothing but one forward.
+Memory is the growth of the peak of a forked child process which does nothing but one forward. It is measured before
+the parent has run any, since memory that an earlier forward gave back to the allocator would hide what a child needs.
 
     python benchmarks/tac_speed.py [--heads 32 12] [--rounds 5] [--no-memory]
 """
@@ -123,20 +124,21 @@ def extra_megabytes(run: Callable[[], Tensor]) -> float:
     return grown
 
 
-def measure(heads: int, rounds: int, memory: bool) -> dict[str, float]:
-    """Seconds, megabytes and ratios for one number of heads."""
-    runs = variants(heads)
-    difference = (runs["ours_whole"]() - runs["plain_whole"]()).abs().max().item()
+def memory(runs: dict[str, Callable[[], Tensor]]) -> dict[str, float]:
+    """Megabytes each needs on top of weights and input; to be called before any of them has run in this process."""
+    return {f"{name}_megabytes": round(extra_megabytes(run), 1) for name, run in runs.items()}
+
+
+def speed(runs: dict[str, Callable[[], Tensor]], rounds: int) -> dict[str, float]:
+    """Seconds and ratios, after one run of each that also compares their results."""
+    differences = [(runs[f"ours{end}"]() - runs[f"plain{end}"]()).abs().max().item() for end in ("", "_whole")]
     time_of = seconds(runs, rounds)
-    result = {f"{name}_seconds": round(value, 3) for name, value in time_of.items()}
-    result |= {
+    return {
+        **{f"{name}_seconds": round(value, 3) for name, value in time_of.items()},
         "speedup_without_last_mlp": round(time_of["plain"] / time_of["ours"], 2),
         "speedup_whole": round(time_of["plain_whole"] / time_of["ours_whole"], 2),
-        "largest_difference": difference,
+        "largest_difference": max(differences),
     }
-    if memory:
-        result |= {f"{name}_megabytes": round(extra_megabytes(run), 1) for name, run in runs.items()}
-    return result
 
 
 def main() -> None:
@@ -147,10 +149,12 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    results = {}
+    results: dict[str, dict[str, float]] = {}
     with torch.inference_mode():
+        runs = {heads: variants(heads) for heads in args.heads}
+        needed = {heads: {} if args.no_memory else memory(runs[heads]) for heads in args.heads}
         for heads in args.heads:
-            results[f"heads_{heads}"] = measure(heads, args.rounds, not args.no_memory)
+            results[f"heads_{heads}"] = speed(runs[heads], args.rounds) | needed[heads]
             for name, value in results[f"heads_{heads}"].items():
                 sys.stderr.write(f"{heads:3d} heads  {name:28s} {value:.4g}\n")
     print(json.dumps({"benchmark": "tac_speed", "load": round(os.getloadavg()[0], 2), **results}))

@@ -28,7 +28,7 @@ class FitSquare(Transform):
             middle of the longer one kept.
 
     Raises:
-        ConfigError: the size is not positive, or the aspect unknown.
+        ConfigError: the size is not positive, the aspect unknown, or the fill no grey level.
     """
 
     def __init__(self, size: int, fill: int = 0, aspect: str = "pad") -> None:
@@ -36,6 +36,8 @@ class FitSquare(Transform):
             raise ConfigError(f"image_size {size} is not positive", "Give the side in pixels.")
         if aspect not in ASPECTS:
             raise ConfigError(f"aspect '{aspect}' does not exist", f"Use one of {', '.join(ASPECTS)}.")
+        if not 0 <= fill <= 255:
+            raise ConfigError(f"fill {fill} is no grey level", "Give a number from 0 (black) to 255 (white).")
         self.size, self.fill, self.aspect = size, fill, aspect
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
 from libra_monai import build
@@ -95,6 +96,30 @@ def test_a_whole_two_tower_checkpoint_gives_its_vision_tower_exactly(tmp_path, n
     with torch.no_grad():
         wanted = both.vision_model(pixel_values=PICTURES, output_hidden_states=True).hidden_states[-2]
         assert torch.equal(encoder(PICTURES).layers[:, 0], wanted[:, int(name == "clip") :])
+
+
+def _earlier_name(name, key):
+    """The name a tensor has in files written before release 5 of the library, as the published ones were."""
+    if name == "dinov2":
+        for letter, word in {"q": "query", "k": "key", "v": "value"}.items():
+            key = key.replace(f"attention.{letter}_proj.", f"attention.attention.{word}.")
+        key = key.replace("attention.o_proj.", "attention.output.dense.")
+        return key
+    return key if key.startswith("vision_model.") else f"vision_model.{key}"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_files_of_earlier_library_releases_load_exactly(tmp_path, name):
+    before = _encoder(name, layer=-1)
+    before.model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = {_earlier_name(name, key): value.clone() for key, value in load_file(path).items()}
+    mark = "attention.attention.query" if name == "dinov2" else "vision_model.encoder"
+    assert any(mark in key for key in tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+    after = build(kind="encoder", name=name, weights=str(tmp_path), layer=-1).eval()
+    with torch.no_grad():
+        assert torch.equal(after(PICTURES).layers, before(PICTURES).layers)
 
 
 def test_a_checkpoint_with_missing_tensors_is_refused(tmp_path):

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from libra_monai.errors import ConfigError
 from libra_monai.networks.connectors.tac import LayerwiseFeatureExtractor, TemporalAlignmentConnector
@@ -111,6 +113,46 @@ def test_a_missing_prior_equals_the_current_picture_as_prior():
     dummy = tac(EncoderOutput(both), {"current": torch.tensor([0]), "prior": torch.tensor([1])}, None)["image"]
     assert torch.allclose(absent, dummy, atol=1e-6)
     assert torch.allclose(tac.similarity(features[:, 0], features[:, 0]), torch.ones(1, 1, 1), atol=1e-5)
+
+
+def test_a_missing_prior_gives_the_gradients_of_the_current_picture_as_prior():
+    tac = _connector()
+    single = torch.randn(1, 12, 9, 24, requires_grad=True)
+    double = single.detach().repeat(2, 1, 1, 1).requires_grad_()
+    absent = tac(EncoderOutput(single), {"current": torch.tensor([0]), "prior": torch.tensor([-1])}, None)["image"]
+    plain, _ = _plain_tac(tac, double[:1], double[1:], 3)
+    cotangent = torch.randn_like(absent)
+    shared = [p for name, p in tac.named_parameters() if "extra" not in name]  # the plain one has copies of these
+    ours = _gradients(absent, [single, *shared], cotangent)
+    first, *others = _gradients(plain, [double, *shared], cotangent)
+    for a, b in zip(ours, [first.sum(dim=0, keepdim=True), *others], strict=True):
+        assert (a - b).abs().max() <= 1e-5 * b.abs().max().clamp(min=1e-3)
+
+
+class _LargestTensor(TorchDispatchMode):
+    """Remembers how many numbers the largest tensor holds that any operation makes, backward included."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.numbers = max(self.numbers, *sizes, 0)
+        return result
+
+
+def test_no_tensor_of_tokens_by_tokens_is_made_forward_or_backward():
+    heads, tokens = 4, 128
+    tac = _connector(width=8, heads=heads, layers=2)
+    features = torch.randn(2, 2, tokens, 8, requires_grad=True)
+    rows = {"current": torch.tensor([0]), "prior": torch.tensor([1])}
+    with _LargestTensor() as ours:
+        tac(EncoderOutput(features), rows, None)["image"].sum().backward()
+    with _LargestTensor() as plain:
+        _plain_tac(tac, features[:1], features[1:], heads)[0].sum().backward()
+    assert ours.numbers < tokens * tokens and plain.numbers >= heads * tokens * tokens
 
 
 def test_a_batch_with_and_without_priors_extracts_every_picture_once():

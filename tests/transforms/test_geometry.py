@@ -100,6 +100,8 @@ def test_three_means_and_the_aspect_come_back_from_the_file(tokenizer, tmp_path)
         ({"mean": [0.5, 0.5]}, "processor.mean has 2 numbers"),
         ({"std": 0.0}, "processor.std is 0.0"),
         ({"image_size": 0}, "image_size 0 is not positive"),
+        ({"fill": 256}, "fill 256 is no grey level"),
+        ({"fill": -1}, "fill -1 is no grey level"),
     ],
 )
 def test_settings_that_make_no_picture_are_refused(tokenizer, settings, says):
