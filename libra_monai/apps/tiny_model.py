@@ -18,7 +18,7 @@ from typing import Any
 PATIENTS, SEED = 2500, 100
 VERSION = "0.1.0"
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}  # a rank of 64 takes twice the time, for a width of 192
-EPOCHS = {"pretrain_encoder": 12, "pretrain_connector": 7, "pretrain_language": 3, "align": 3, "finetune_lora": 5}
+EPOCHS = {"pretrain_encoder": 12, "pretrain_connector": 7, "pretrain_language": 3, "align": 3, "finetune_lora": 4}
 CARD = {"name": "libra_tiny", "version": VERSION, "training_data": "synthetic"}
 
 

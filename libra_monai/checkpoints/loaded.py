@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from torch import nn
 from libra_monai import registry
 from libra_monai.checkpoints.card import MODEL_FILE, read_model_file
 from libra_monai.checkpoints.folder import load_state, read_tensors
-from libra_monai.checkpoints.published.importing import import_weights
+from libra_monai.checkpoints.published.importing import load_published
+from libra_monai.checkpoints.published.layouts import looks_published
 from libra_monai.data.dataset import StudyDataset
 from libra_monai.data.processor import StudyProcessor, check_same_size
 from libra_monai.data.request import file_record, request_root
@@ -84,7 +84,7 @@ def load_pretrained(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
 ) -> LoadedModel:
-    """Load a model folder, or a published checkpoint (which is imported into a scratch folder first).
+    """Load a model folder, or a published checkpoint as it is.
 
     Args:
         folder: written by a run, shipped with the bundle, made by `import-weights`, or published.
@@ -95,21 +95,14 @@ def load_pretrained(
     Raises:
         ModelError: the folder is no model folder, or its tensors do not fit.
     """
-    if Path(folder).is_dir() and not (Path(folder) / MODEL_FILE).is_file() and (Path(folder) / "config.json").is_file():
-        with tempfile.TemporaryDirectory() as scratch:
-            imported = import_weights(folder, Path(scratch) / "model", encoder=encoder)
-            return load_pretrained(imported.folder, device=device, dtype=dtype)
-    content = read_model_file(folder)
-    with default_dtype(dtype or torch.float32):
-        parts = {
-            name: _load_part(name, spec, Path(folder), encoder if name == "encoder" else None)
-            for name, spec in content["parts"].items()
-        }
-    model = ReportModel(parts["encoder"], parts["connector"], parts["language"])
-    processor = StudyProcessor.load(folder)
+    dtype = dtype or torch.float32
+    with default_dtype(dtype):
+        if not (Path(folder) / MODEL_FILE).is_file() and looks_published(folder):
+            model, processor, card = load_published(folder, encoder, dtype)
+        else:
+            model, processor, card = _load_folder(Path(folder), encoder)
     check_same_size(processor, model.encoder)
-    model = model.to(device=device, dtype=dtype or torch.float32).eval()
-    return LoadedModel(model, processor, content["card"], torch.device(device), Decoding())
+    return LoadedModel(model.to(device=device, dtype=dtype).eval(), processor, card, torch.device(device), Decoding())
 
 
 @contextmanager
@@ -125,6 +118,16 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+def _load_folder(folder: Path, encoder: str | None) -> tuple[ReportModel, StudyProcessor, dict[str, Any]]:
+    """The parts of a model folder, joined."""
+    content = read_model_file(folder)
+    parts = {
+        name: _load_part(name, spec, folder, encoder if name == "encoder" else None)
+        for name, spec in content["parts"].items()
+    }
+    return ReportModel(parts["encoder"], parts["connector"], parts["language"]), StudyProcessor.load(folder), content["card"]
 
 
 def _load_part(name: str, spec: Mapping[str, Any] | None, folder: Path, weights: str | None) -> nn.Module | None:

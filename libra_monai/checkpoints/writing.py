@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 from torch import nn
+from transformers import PreTrainedModel
 
 from libra_monai.checkpoints.card import MODEL_FILE
 from libra_monai.checkpoints.folder import FORMAT
@@ -18,7 +19,7 @@ from libra_monai.files import share, write_json
 
 
 def save_encoder(encoder: nn.Module, place: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Write `encoder/` in the Hugging Face layout, every tensor in its own type.
+    """Write `encoder/` in the Hugging Face layout, every tensor in its own type; one file where it has no such layout.
 
     Args:
         encoder: a built encoder.
@@ -28,6 +29,10 @@ def save_encoder(encoder: nn.Module, place: Path, spec: Mapping[str, Any]) -> di
     Returns:
         its entry in `report_model.json`.
     """
+    if not isinstance(encoder.model, PreTrainedModel):  # of a plugin
+        own = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
+        save_file(own, str(place / "encoder.safetensors"), metadata={"format": "pt"})
+        return {**getattr(encoder, "build_spec", {}), **spec}
     folder = place / "encoder"
     folder.mkdir()
     encoder.model.config.save_pretrained(str(folder))

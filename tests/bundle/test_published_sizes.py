@@ -25,6 +25,7 @@ SIZES = {
     "med_cxrgen_findings": (20_979_712, 6_738_415_616),
     "med_cxrgen_impression": (20_979_712, 6_738_415_616),
     "llava_med_7b": (20_979_712, 7_241_732_096),
+    "llava_rad_7b": (19_931_136, 6_738_415_616),
 }
 OVERLAYS = sorted(p.stem for p in (ROOT / "configs/model").glob("*.json") if "published_folder" in p.read_text())
 

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from libra_monai import paths
-from libra_monai.apps.main import main
 from libra_monai.checkpoints import load_pretrained, save_model
 from libra_monai.checkpoints.published.exporting import export_weights
 from libra_monai.checkpoints.published.importing import import_weights
+from libra_monai.checkpoints.published.lora import lora_pair
 from libra_monai.checkpoints.published.readers import WeightFiles, weight_files
 from libra_monai.errors import ConfigError, ModelError
 
@@ -102,16 +102,67 @@ def test_peft_reads_the_adapter_and_the_sum_is_the_model(tmp_path, model, tower)
     assert max(float((again[n] - want[n]).abs().max()) for n in want) < 1e-4
 
 
-def test_commands_import_and_export(tmp_path, tower, capsys):
-    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR})
-    words = ["import-weights", str(source), "--out", str(tmp_path / "model"), "--encoder", tower, "--fill", "135"]
-    assert main(words) == 0
-    said = capsys.readouterr().out
-    assert "rule: TAC on any other vocabulary" in said and "fill 135  (given)" in said
-    assert "connector: 54 tensors, all of them found and used" in said
-    assert main(["export-weights", str(tmp_path / "model"), "--out", str(tmp_path / "out")]) == 0
-    assert main(["export-weights", str(tmp_path / "model"), "--out", str(tmp_path / "out")]) == 2
-    assert "exists already" in capsys.readouterr().err
+def test_card_settings_and_options_come_back_too(tmp_path, tower):
+    scaling = {
+        "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    }  # fmt: skip
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, rope_theta=5e5, rope_scaling=scaling)
+    own = {"fill": 135, "template": "libra_llama_3_as_trained", "aspect": "crop", "prompt": "impression", "num_bos": 1}
+    model = import_weights(source, tmp_path / "model", encoder=tower, settings=own).folder
+    path = model / "report_model.json"
+    content = json.loads(path.read_text())
+    content["card"] = {"name": "toy", "version": "3", "training_data": "synthetic"}
+    path.write_text(json.dumps(content))
+    out = export_weights(model, tmp_path / "renamed")
+    config = json.loads((out / "config.json").read_text())
+    assert (config["rope_theta"], config["rope_scaling"]) == (5e5, scaling)  # as Transformers 4, the original's, reads it
+    again = import_weights(out, tmp_path / "again").folder
+    for file in ("report_model.json", "processor.json", "language/config.json"):
+        assert json.loads((model / file).read_text()) == json.loads((again / file).read_text()), file
+    assert load_pretrained(out).card["training_data"] == "synthetic"
+    assert import_weights(out, tmp_path / "other", settings={"fill": 0}).settings["fill"] == 0
+
+
+def test_files_of_an_export_can_be_read_by_others(tmp_path, model):
+    for layout in ("original", "projector", "transformers"):
+        for path in export_weights(model, tmp_path / layout, layout).iterdir():
+            assert path.stat().st_mode & 0o077 == (model / "report_model.json").stat().st_mode & 0o077, path.name
+
+
+def test_an_adapter_carries_the_connector_so_that_any_base_will_do(tmp_path, model, tower):
+    loaded = load_pretrained(model)
+    torch.manual_seed(2)
+    name = "model.layers.1.mlp.down_proj.weight"
+    with torch.no_grad():
+        weight = loaded.model.language.model.get_parameter(name)
+        weight += 0.1 * torch.randn(weight.shape[0], 3) @ torch.randn(3, weight.shape[1])
+        loaded.model.connector.prior_bias.fill_(0.5)
+    trained = save_model(loaded.model, loaded.processor, tmp_path / "trained", loaded.card)
+    base = export_weights(model, tmp_path / "base", "transformers")
+    out = export_weights(trained, tmp_path / "adapter", "peft", base=base)
+    assert json.loads((out / "adapter_config.json").read_text())["r"] == 3
+    again = load_pretrained(import_weights(out, tmp_path / "again", encoder=tower).folder)
+    have, want = again.model.state_dict(), loaded.model.state_dict()
+    assert max(float((have[n] - want[n]).abs().max()) for n in want) < 1e-5
+    assert all(torch.equal(have[n], want[n]) for n in want if n != f"language.model.{name}")
+    assert again.processor.settings == loaded.processor.settings
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(96, 64), (400, 600)])
+def test_the_rank_of_a_change_is_found_in_any_type_and_size(dtype, shape):
+    """The second size is large enough for the quick decomposition."""
+    torch.manual_seed(3)
+    old = (0.02 * torch.randn(shape)).to(dtype)
+    change = 0.02 * torch.randn(shape[0], 5) @ torch.randn(5, shape[1])
+    new = (old.float() + change).to(dtype)
+    down, up = lora_pair(new, old, 8)
+    assert down.shape == (5, shape[1]) and up.shape == (shape[0], 5)
+    rounding = torch.finfo(dtype).eps * float(new.float().abs().max())
+    assert float((old.float() + up.float() @ down.float() - new.float()).abs().max()) < max(4 * rounding, 1e-6)
+    assert lora_pair(new, old, 4) is None
+    assert torch.equal(torch.cat(lora_pair(new, old, 8)[:1]), down)  # the same every time
 
 
 def test_what_has_no_form_elsewhere_is_refused(tmp_path, model):
@@ -122,3 +173,12 @@ def test_what_has_no_form_elsewhere_is_refused(tmp_path, model):
     with pytest.raises(ModelError, match="4 heads, the original takes the language model's 6"):
         export_weights(paths.tiny_model(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_tac_of_another_number_of_layers_has_no_form_in_the_originals_layout(model, tmp_path):
+    path = model / "report_model.json"
+    content = json.loads(path.read_text())
+    content["parts"]["connector"]["num_layers"] = 7
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="takes 7 layers, the original's 12"):
+        export_weights(model, tmp_path / "out")

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from libra_monai.checkpoints import load_pretrained
+from libra_monai.checkpoints import load_pretrained, save_model
+from libra_monai.checkpoints.published import shards
 from libra_monai.checkpoints.published.building import model_from_published
 from libra_monai.checkpoints.published.importing import import_weights
 from libra_monai.checkpoints.published.readers import WeightFiles, weight_files
@@ -88,6 +89,60 @@ def test_lora_with_its_base_and_the_trained_rest(tmp_path, tower, expected, pref
     assert all(torch.equal(have[key], expected[key]) for key in others)
 
 
+def _lora(folder, tensors, rest=None, **config):
+    """A LoRA folder as training leaves it."""
+    folder.mkdir()
+    save_file(tensors, str(folder / "adapter_model.safetensors"))
+    if rest:
+        torch.save(rest, folder / "non_lora_trainables.bin")
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 8, **config}))
+    return folder
+
+
+def _pair(layer, rank=4):
+    torch.manual_seed(rank)
+    return {f"{layer}.lora_A.weight": torch.randn(rank, 64), f"{layer}.lora_B.weight": torch.randn(64, rank)}
+
+
+def test_lora_scales_by_layer_as_peft_does(tmp_path, tower, expected):
+    base = write(tmp_path / "base", {**LANGUAGE, **CONNECTOR})
+    q, o = "model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.o_proj"
+    pairs = {**_pair(f"base_model.model.{q}"), **_pair(f"base_model.model.{o}", rank=2)}
+    patterns = {"rank_pattern": {"1.self_attn.o_proj": 2}, "alpha_pattern": {r"layers\.1\..*o_proj": 6}}
+    source = _lora(tmp_path / "source", pairs, target_modules=["q_proj", "o_proj"], use_rslora=True, **patterns)
+    have = load_pretrained(import_weights(source, tmp_path / "model", base=base, encoder=tower).folder).model.state_dict()
+    for layer, scale in ((q, 8 / 4**0.5), (o, 6 / 2**0.5)):
+        down, up = (pairs[f"base_model.model.{layer}.lora_{x}.weight"] for x in "AB")
+        name = f"language.model.{layer}.weight"
+        assert torch.allclose(have[name], expected[name] + scale * up @ down, atol=1e-6)
+
+
+def test_lora_that_cannot_be_folded_in_is_refused_and_not_left_out(tmp_path, tower):
+    base = write(tmp_path / "base", {**LANGUAGE, **CONNECTOR})
+    pair = _pair("base_model.model.model.layers.0.self_attn.q_proj")
+    rows = {"base_model.model.model.embed_tokens.lora_embedding_A": torch.zeros(4, 420)}
+    bias = {"base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias": torch.zeros(64)}
+    for number, (more, config, said) in enumerate(
+        [(rows, {}, "lora_embedding_A is no LoRA"), (bias, {}, "lora_B.bias is no LoRA"), ({}, {"use_dora": True}, "plain LoRA")]
+    ):
+        source = _lora(tmp_path / str(number), {**pair, **more}, **config)
+        with pytest.raises(ModelError, match=said):
+            import_weights(source, tmp_path / "model", base=base, encoder=tower)
+    half = _lora(tmp_path / "half", dict([next(iter(pair.items()))]))
+    with pytest.raises(ModelError, match="lacks one of its two matrices"):
+        import_weights(half, tmp_path / "model", base=base, encoder=tower)
+
+
+def test_lora_on_a_bare_language_model_says_where_the_projector_goes(tmp_path, tower, expected):
+    base = write(tmp_path / "base", LANGUAGE)
+    source = _lora(tmp_path / "source", _pair("base_model.model.model.layers.0.self_attn.q_proj"))
+    with pytest.raises(ModelError, match="connector: tensors missing.*Put its mm_projector.bin into the folder"):
+        import_weights(source, tmp_path / "model", base=base, encoder=tower)
+    torch.save(CONNECTOR, source / "mm_projector.bin")
+    have = load_pretrained(import_weights(source, tmp_path / "model", base=base, encoder=tower).folder).model.state_dict()
+    assert all(torch.equal(have[name], v) for name, v in expected.items() if name.startswith("connector."))
+
+
 @pytest.mark.parametrize("kind", ["linear", "mlp2x_gelu", "mlp4x_gelu"])
 def test_other_projectors_of_one_layer(tmp_path, tower, kind):
     state = {**LANGUAGE, **projector(kind)}
@@ -139,6 +194,99 @@ def test_a_published_folder_loads_directly(tmp_path, tower, expected):
     assert all(torch.equal(have[name], value.bfloat16()) for name, value in expected.items() if value.is_floating_point())
 
 
+def test_a_published_folder_in_memory_is_the_imported_one_and_nothing_is_written(tmp_path, tower, monkeypatch):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, "sharded_bin", eos_token_id=[2, 7])
+    imported = load_pretrained(import_weights(source, tmp_path / "model", encoder=tower).folder)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "no scratch folder here"))
+    direct = load_pretrained(source, encoder=tower)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    one, two = imported.model.state_dict(), direct.model.state_dict()
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    assert direct.processor.settings == imported.processor.settings
+    assert direct.model.language.model.generation_config.eos_token_id == [2, 7]
+    assert direct.card == {**imported.card, "name": "source"}
+
+
+def test_what_was_loaded_in_memory_can_be_saved(tmp_path, tower, expected):
+    direct = load_pretrained(write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}), encoder=tower)
+    save_model(direct.model, direct.processor, tmp_path / "model", direct.card)
+    _same(tmp_path / "model", expected)
+
+
+def test_lora_without_a_configuration_of_its_own_loads_directly(tmp_path, tower, expected):
+    base = write(tmp_path / "base", {**LANGUAGE, **CONNECTOR})
+    layer = "model.layers.0.self_attn.q_proj"
+    pair = _pair(layer)
+    source = _lora(tmp_path / "source", pair, base_model_name_or_path=str(base))
+    have = load_pretrained(source, encoder=tower).model.language.model.get_parameter(f"{layer}.weight")
+    want = expected[f"language.model.{layer}.weight"] + 2.0 * pair[f"{layer}.lora_B.weight"] @ pair[f"{layer}.lora_A.weight"]
+    assert torch.allclose(have, want, atol=1e-6)
+
+
+def test_a_large_language_model_is_written_in_shards(tmp_path, tower, expected, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_BYTES", 100_000)
+    waiting = []
+    write_shard = shards.ShardWriter._write
+    monkeypatch.setattr(shards.ShardWriter, "_write", lambda self: (waiting.append(self.size), write_shard(self)))
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, "sharded")
+    import_weights(source, tmp_path / "model", encoder=tower)
+    names = {path.name for path in (tmp_path / "model/language").glob("model*")}
+    assert "model.safetensors.index.json" in names and len(names) > 3
+    largest = max(value.numel() * 4 for value in expected.values())  # the embedding, with rows for the tokenizer
+    assert max(size for size in waiting[1:]) <= max(100_000, largest)  # the first is the connector, one file
+    _same(tmp_path / "model", expected)
+
+
+def test_the_rotary_positions_of_the_3b_model_arrive(tmp_path, tower):
+    scaling = {
+        "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    }  # fmt: skip
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, rope_theta=500_000.0, rope_scaling=scaling)
+    import_weights(source, tmp_path / "model", encoder=tower)
+    for folder, given in ((tmp_path / "model", None), (source, tower)):
+        config = load_pretrained(folder, encoder=given).model.language.model.config
+        assert config.rope_parameters == {**scaling, "rope_theta": 500_000.0}
+
+
+def test_tied_embeddings_may_be_written_once_or_twice_but_not_differently(tmp_path, tower):
+    embed = LANGUAGE["model.embed_tokens.weight"]
+    once = {name: value for name, value in LANGUAGE.items() if name != "lm_head.weight"}
+    for number, head in enumerate(({}, {"lm_head.weight": embed.clone()})):
+        source = write(tmp_path / f"source{number}", {**once, **head, **CONNECTOR}, tie_word_embeddings=True)
+        for folder, given in ((import_weights(source, tmp_path / f"m{number}", encoder=tower).folder, None), (source, tower)):
+            model = load_pretrained(folder, encoder=given).model.language.model
+            assert model.lm_head.weight is model.model.embed_tokens.weight
+    source = write(tmp_path / "other", {**LANGUAGE, **CONNECTOR}, tie_word_embeddings=True)
+    with pytest.raises(ModelError, match="lm_head.weight and model.embed_tokens.weight differ"):
+        import_weights(source, tmp_path / "model", encoder=tower)
+
+
+@pytest.mark.parametrize(("said", "aspect"), [("pad", "pad"), ("square", "crop"), (None, "crop")])
+def test_pictures_are_padded_or_cropped_as_the_configuration_says(tmp_path, tower, said, aspect):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, image_aspect_ratio=said)
+    assert import_weights(source, tmp_path / "model", encoder=tower).settings["aspect"] == aspect
+    assert import_weights(source, tmp_path / "model", encoder=tower, settings={"aspect": "pad"}).settings["aspect"] == "pad"
+
+
+def test_a_tokenizer_without_padding_works_since_padding_is_masked(tmp_path, tower):
+    loaded = load_pretrained(write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}), encoder=tower)
+    processor = loaded.processor
+    assert processor.tokenizer.pad_token_id is None
+    batches = [
+        processor.collate([{"study_id": str(n), "record": {"study_id": str(n)}, **fields} for n, fields in rows])
+        for rows in ([(0, {}), (1, {"indication": "cough for two weeks"})], [(0, {})])
+    ]
+    for batch in batches:
+        batch.images = torch.zeros(1, 3, 56, 56)
+        batch.index["current"] = torch.zeros(len(batch), dtype=torch.long)
+    assert not batches[0].attention_mask[0].all()
+    with torch.no_grad():
+        both, one = (loaded.model.generate(batch, loaded.decoding) for batch in batches)
+    assert both[0].token_ids == one[0].token_ids
+
+
 def test_tensors_keep_their_type_in_the_model_folder(tmp_path, tower):
     half = {name: value.half() for name, value in {**LANGUAGE, **CONNECTOR}.items()}
     import_weights(write(tmp_path / "source", half), tmp_path / "model", encoder=tower)
@@ -171,6 +319,8 @@ def test_missing_and_unexpected_tensors_are_listed(tmp_path, tower, drop, add, s
         ({"num_attention_heads": 5, "num_key_value_heads": 5, "hidden_size": 60}, ConfigError, "not divisible"),
         ({"intermediate_size": 96}, ModelError, "config.json makes it"),
         ({"mm_hidden_size": None}, ConfigError, "mm_hidden_size"),
+        ({"model_type": "libra_weird"}, ConfigError, "model_type 'libra_weird' is unknown"),
+        ({"mm_vision_select_layer": "some"}, ConfigError, "mm_vision_select_layer is 'some'"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(tmp_path, tower, config, error, said):
@@ -180,6 +330,13 @@ def test_a_configuration_that_does_not_fit_is_refused(tmp_path, tower, config, e
         del fields["mm_hidden_size"]
         (source / "config.json").write_text(json.dumps(fields))
     with pytest.raises(error, match=said):
+        import_weights(source, tmp_path / "model", encoder=tower)
+
+
+def test_quantised_tensors_are_refused_by_name(tmp_path, tower):
+    name = "model.layers.0.self_attn.q_proj.weight"
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR, name: LANGUAGE[name].to(torch.int8)})
+    with pytest.raises(ModelError, match=rf"{name} is quantised \(int8\)"):
         import_weights(source, tmp_path / "model", encoder=tower)
 
 
@@ -209,6 +366,8 @@ def test_folders_that_are_no_checkpoints_are_refused(tmp_path, tower):
     save_file({"conv.weight": torch.zeros(3)}, str(other / "model.safetensors"))
     with pytest.raises(ModelError, match="no checkpoint of a report model"):
         import_weights(other, tmp_path / "model")
+    with pytest.raises(ModelError, match="is a file. Give the folder"):
+        import_weights(other / "model.safetensors", tmp_path / "model")
     language = write(tmp_path / "language", LANGUAGE)
     with pytest.raises(ModelError, match="language model alone"):
         import_weights(language, tmp_path / "model", encoder=tower)
@@ -225,6 +384,14 @@ def test_an_index_that_names_a_missing_shard_is_refused(tmp_path, tower):
     source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, "sharded")
     (source / "part-2.safetensors").unlink()
     with pytest.raises(ModelError, match="part-2.safetensors does not exist"):
+        import_weights(source, tmp_path / "model", encoder=tower)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere.safetensors", "/etc/elsewhere.bin"])
+def test_an_index_that_leaves_its_folder_is_refused(tmp_path, tower, name):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR}, "sharded")
+    (source / "any.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(ModelError, match="outside its folder"):
         import_weights(source, tmp_path / "model", encoder=tower)
 
 

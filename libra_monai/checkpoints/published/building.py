@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
-from transformers import AutoConfig
+from transformers import CONFIG_MAPPING, AutoConfig
 
 from libra_monai import registry
 from libra_monai.checkpoints.folder import load_state
@@ -17,6 +17,7 @@ from libra_monai.checkpoints.published.names import (
     encoder_kind,
     language_from_published,
 )
+from libra_monai.checkpoints.published.tower_shapes import BUILT_IN, tower_shape
 from libra_monai.errors import ConfigError, ModelError, did_you_mean
 from libra_monai.networks.report_model import ReportModel
 
@@ -29,34 +30,24 @@ PUBLISHED_TYPES = {family: name for name, family in reversed(FAMILIES.items()) i
 # fields of a published configuration that are not the language model's
 _FOREIGN = (
     "mm_", "image_", "tune_", "freeze_", "unfreeze_", "use_mm_proj", "use_maira_feature_norm", "tokenizer_",
-    "pretrain_mm", "architectures", "model_type", "_name_or_path", "transformers_version", "auto_map", "lora_",
+    "pretrain_mm", "architectures", "model_type", "_name_or_path", "transformers_version", "auto_map", "lora_", "quantization_config",
 )  # fmt: skip
-_RAD_DINO = {
-    "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 518, "patch_size": 14,
-    "layer_norm_eps": 1e-6,
-}  # fmt: skip
-_CLIP_L_336 = {
-    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
-    "image_size": 336, "patch_size": 14, "projection_dim": 768,
-}  # fmt: skip
-# shapes of the published towers, for checkpoints that carry adapted weights of them
-TOWERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "microsoft/rad-dino": ("dinov2", _RAD_DINO),
-    "microsoft/rad-dino-maira-2": ("dinov2", _RAD_DINO),
-    "openai/clip-vit-large-patch14-336": ("clip", _CLIP_L_336),
-}
-
-
 def language_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """`model_type` and the fields of the language model's own configuration.
 
     Args:
         config: a published `config.json`, or that of a plain language model.
+
+    Raises:
+        ConfigError: the family is unknown.
     """
     said = str(config.get("model_type") or "llama")
+    family = FAMILIES.get(said, said)
+    if family not in CONFIG_MAPPING:
+        raise ConfigError(f"config.json: model_type '{said}' is unknown", did_you_mean(said, FAMILIES))
     own = {k: v for k, v in config.items() if not k.startswith(_FOREIGN) and v is not None}
     own.pop("dtype", None)
-    return {"model_type": FAMILIES.get(said, said), **own}
+    return {"model_type": family, **own}
 
 
 def connector_spec(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,9 +81,15 @@ def encoder_options(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         config: a published `config.json`.
+
+    Raises:
+        ConfigError: the layer is no number.
     """
     layer = config.get("mm_vision_select_layer", -2)
-    options: dict[str, Any] = {"layer": layer if layer == "all" else int(layer)}
+    try:
+        options: dict[str, Any] = {"layer": layer if layer == "all" else int(layer)}
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"config.json: mm_vision_select_layer is {layer!r}", "It is 'all' or a number.") from error
     if config.get("mm_vision_select_feature", "patch") == "cls_patch":
         options["keep_cls"] = True
     if config.get("use_maira_feature_norm"):
@@ -118,8 +115,8 @@ def model_from_published(
     kind = encoder_kind(tower)
     if kind is None:
         raise ModelError("the checkpoint holds no encoder", "Import it with --encoder, see `libra-monai import-weights`.")
-    fields = dict(vision_config or TOWERS.get(str(config.get("mm_vision_tower")), ("", {}))[1])
-    encoder = registry.build("encoder", kind, config=fields, **encoder_options(config))
+    fields = vision_config or tower_shape(kind, str(config.get("mm_vision_tower") or ""), tower)
+    encoder = registry.build("encoder", BUILT_IN.get(kind, kind), config=dict(fields), **encoder_options(config))
     connector = registry.build("connector", **connector_spec(config))
     language = registry.build("language", "causal_lm", config=language_config(config))
     load_state(encoder.model, encoder_from_published(tower, encoder.model.state_dict()), "encoder")

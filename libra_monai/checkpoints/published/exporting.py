@@ -3,35 +3,46 @@
 
 `original`: one folder as X-iZhang/Libra loads it. `transformers`: the language model alone. `projector`: the
 connector alone, to be put on a base. `peft`: the change against a base language model as a LoRA adapter, of the
-rank it really has. Tensors are streamed and keep their type.
+rank it really has, and the connector beside it. Tensors are streamed and keep their type. What those layouts cannot
+say (card, processor, options of the parts) goes into `libra_monai.json`, so that the model comes back as it was.
 """
 
 from __future__ import annotations
 
-import json
+import inspect
+import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from tqdm import tqdm
 
+from libra_monai import registry
 from libra_monai.checkpoints.card import read_model_file
 from libra_monai.checkpoints.published.building import PUBLISHED_TYPES
+from libra_monai.checkpoints.published.layouts import KEPT_FILE, read_json
 from libra_monai.checkpoints.published.lora import lora_pair
 from libra_monai.checkpoints.published.names import connector_to_published, encoder_to_published
 from libra_monai.checkpoints.published.readers import WeightFiles, weight_files
 from libra_monai.checkpoints.published.shards import ShardWriter
+from libra_monai.checkpoints.published.towers import TOWER_FILE
 from libra_monai.data.processor import read_settings
 from libra_monai.errors import ConfigError, ModelError, did_you_mean
-from libra_monai.files import write_json
+from libra_monai.files import share, write_json
 
+logger = logging.getLogger(__name__)
 LAYOUTS = ("original", "transformers", "projector", "peft")
 _CONNECTORS = {"tac": "TAC", "linear": "linear"}
-_TOLERANCE = 1e-3  # of the largest singular value, under which a change counts as rounding
+_TAC_LAYERS = 12  # constant in the original
+_ALONE = "Export it as 'transformers'."
+_TOWER_NAMES = {
+    "dinov2": "microsoft/rad-dino", "clip": "openai/clip-vit-large-patch14-336", "siglip": "google/siglip-so400m-patch14-384",
+}  # fmt: skip
 _WEIGHTS = (".safetensors", ".index.json")
 
 
@@ -56,7 +67,8 @@ def export_weights(
     model, out = Path(model), Path(out)
     if out.exists():
         raise ConfigError(f"{out} exists already", "Choose a new folder.")
-    parts = read_model_file(model)["parts"]
+    content = read_model_file(model)
+    parts = content["parts"]
     if not parts.get("language") or parts["language"]["name"] != "causal_lm":
         raise ModelError(f"{model} has no causal language model to export", "Only those have a published form.")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +82,11 @@ def export_weights(
         elif layout == "projector":
             _projector(model, parts, place)
         else:
-            _peft(model, base, rank, place)
+            _peft(model, parts, base, rank, place)
+        if layout != "transformers":
+            write_json(place / KEPT_FILE, {**content, "processor": read_settings(model)})
+        for path in place.glob("*.safetensors"):  # safetensors writes private files
+            share(path)
         place.rename(out)
     return out
 
@@ -85,31 +101,17 @@ def published_config(model: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ModelError: a part has no published form.
     """
-    config = json.loads((model / "language" / "config.json").read_text(encoding="utf-8"))
+    config = read_json(model / "language" / "config.json")
+    kind = _published_kind(parts, config)
     encoder, connector = parts["encoder"], parts["connector"]
-    if not encoder or not connector:
-        raise ModelError(f"{model} has no encoder and connector", "Export it as 'transformers'.")
-    kind = _CONNECTORS.get(connector["name"]) or (
-        f"mlp{connector['depth']}x_gelu" if connector["name"] == "mlp" else None
-    )
-    family = PUBLISHED_TYPES.get(config["model_type"])
-    if kind is None or family is None:
-        what = f"connector '{connector['name']}'" if kind is None else f"family '{config['model_type']}'"
-        raise ModelError(f"{what} has no form in the original's layout", "Export it as 'transformers'.")
-    if kind == "TAC" and connector["num_heads"] != config["num_attention_heads"]:
-        raise ModelError(
-            f"the TAC has {connector['num_heads']} heads, the original takes the language model's "
-            f"{config['num_attention_heads']}",
-            "Only models with equal heads can be loaded there.",
-        )
     settings = read_settings(model)
     return {
-        **config,
-        "model_type": family,
-        "architectures": ["LibraLlamaForCausalLM"] if family == "libra" else config.get("architectures"),
+        **_for_older(config),
+        "model_type": PUBLISHED_TYPES[config["model_type"]],
+        "architectures": [f"Libra{config['model_type'].capitalize()}ForCausalLM"],
         "mm_hidden_size": connector["width"],
         "mm_projector_type": kind,
-        "mm_vision_tower": encoder.get("origin") or _TOWER_NAMES.get(encoder["name"], encoder["name"]),
+        "mm_vision_tower": _TOWER_NAMES[encoder["name"]],
         "mm_vision_select_layer": encoder.get("layer", "all" if encoder["name"] == "dinov2" else -2),
         "mm_vision_select_feature": "cls_patch" if encoder.get("keep_cls") else "patch",
         **({"use_maira_feature_norm": True} if encoder.get("final_norm") else {}),
@@ -122,17 +124,56 @@ def published_config(model: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_TOWER_NAMES = {"dinov2": "microsoft/rad-dino", "clip": "openai/clip-vit-large-patch14-336"}
+def _published_kind(parts: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """`mm_projector_type` of a model, if the original can hold it."""
+    encoder, connector = parts["encoder"], parts["connector"]
+    if not encoder or not connector:
+        raise ModelError("the model has no encoder and connector", _ALONE)
+    kind = _CONNECTORS.get(connector["name"]) or (
+        f"mlp{connector['depth']}x_gelu" if connector["name"] == "mlp" else None
+    )
+    family = PUBLISHED_TYPES.get(config["model_type"])
+    if kind is None or family is None:
+        what = f"connector '{connector['name']}'" if kind is None else f"family '{config['model_type']}'"
+        raise ModelError(f"{what} has no form in the original's layout", _ALONE)
+    if kind == "TAC" and connector["num_heads"] != config["num_attention_heads"]:
+        raise ModelError(
+            f"the TAC has {connector['num_heads']} heads, the original takes the language model's "
+            f"{config['num_attention_heads']}",
+            "Only models with equal heads can be loaded there.",
+        )
+    if kind == "TAC" and connector["num_layers"] != _TAC_LAYERS:
+        raise ModelError(f"the TAC takes {connector['num_layers']} layers, the original's {_TAC_LAYERS}", _ALONE)
+    if encoder["name"] not in _TOWER_NAMES:
+        raise ModelError(f"encoder '{encoder['name']}' has no form in the original's layout", _ALONE)
+    own = inspect.signature(registry.find("encoder", encoder["name"])).parameters
+    if any(_plain(encoder.get(name, own[name].default)) != _plain(own[name].default) for name in ("mean", "std")):
+        tower = _TOWER_NAMES[encoder["name"]]
+        logger.warning("the original will normalise pictures as %s does, this model's encoder otherwise", tower)
+    return kind
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value  # as JSON gives it back
+
+
+def _for_older(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with rotary positions said as Transformers 4 reads them; it would take its defaults otherwise."""
+    rotary = dict(config.get("rope_parameters") or {})
+    if "rope_theta" not in rotary:
+        return dict(config)
+    theta = rotary.pop("rope_theta")
+    return {**config, "rope_theta": theta, "rope_scaling": None if rotary.get("rope_type", "default") == "default" else rotary}
 
 
 def _original(model: Path, parts: Mapping[str, Any], place: Path) -> None:
     config = published_config(model, parts)
     _copy_language(model, place, weights=False)
     write_json(place / "config.json", config)
-    write_json(place / "vision_config.json", json.loads((model / "encoder" / "config.json").read_text(encoding="utf-8")))
+    write_json(place / TOWER_FILE, read_json(model / "encoder" / "config.json"))
     writer = ShardWriter(place, "model")
     files = WeightFiles(weight_files(model / "language"))
-    for name in files:
+    for name in tqdm(files, desc="language model", unit="tensor", delay=2, leave=False):
         writer.add(name, files.tensor(name))
     for name, value in connector_to_published(_part(model / "connector.safetensors")).items():
         writer.add(f"model.mm_projector.{name}", value)
@@ -144,54 +185,70 @@ def _original(model: Path, parts: Mapping[str, Any], place: Path) -> None:
 
 def _projector(model: Path, parts: Mapping[str, Any], place: Path) -> None:
     write_json(place / "config.json", published_config(model, parts))
-    state = connector_to_published(_part(model / "connector.safetensors"))
-    torch.save({f"model.mm_projector.{name}": value for name, value in state.items()}, place / "mm_projector.bin")
+    torch.save(_published_connector(model, "model.mm_projector."), place / "mm_projector.bin")
 
 
-def _peft(model: Path, base: str | Path | None, rank: int, place: Path) -> None:
+def _peft(model: Path, parts: Mapping[str, Any], base: str | Path | None, rank: int, place: Path) -> None:
     if not base or not Path(base).is_dir():
         raise ModelError("a LoRA adapter is a change against a base model", "Give the base's folder as --base.")
-    changed, unchanged = (WeightFiles(weight_files(folder)) for folder in (model / "language", Path(base)))
     pairs: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
-    for name in changed:
+    for name, new, old in _changes(model, Path(base)):
+        pair = lora_pair(new, old, rank) if new.dim() == 2 and name.endswith(".weight") else None
+        if pair is None:
+            raise ModelError(f"tensor {name} differs from the base by more than rank {rank}", _ALONE)
+        layer = name.removesuffix(".weight")
+        pairs[f"base_model.model.{layer}.lora_A.weight"], pairs[f"base_model.model.{layer}.lora_B.weight"] = pair
+        ranks[layer] = len(pair[0])
+    if not pairs:
+        raise ModelError("the model equals its base: there is no adapter", "Check --base.")
+    save_file(pairs, str(place / "adapter_model.safetensors"), metadata={"format": "pt"})
+    write_json(place / "adapter_config.json", _adapter_config(str(base), ranks))
+    try:
+        config = published_config(model, parts)
+    except ModelError as error:
+        logger.warning("the adapter is written without the connector: %s", error)
+        return
+    write_json(place / "config.json", config)
+    torch.save(_published_connector(model, "base_model.model.model.mm_projector."), place / "non_lora_trainables.bin")
+
+
+def _changes(model: Path, base: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Tensors of the language model that differ from those of the base: name, new, old."""
+    changed, unchanged = (WeightFiles(weight_files(folder)) for folder in (model / "language", base))
+    for name in tqdm(changed, desc="comparing with the base", unit="tensor", delay=2, leave=False):
         if name not in unchanged:
             raise ModelError(f"--base {base} has no tensor {name}", "Give the base this model was trained from.")
         new, old = changed.tensor(name), unchanged.tensor(name)
-        if torch.equal(new, old):
-            continue
-        layer = name.removesuffix(".weight")
-        found = _rank(new, old) if new.dim() == 2 else rank + 1
-        if found > rank:
-            raise ModelError(f"tensor {name} differs from the base by more than rank {rank}", "Export it as 'transformers'.")
-        down, up = lora_pair(new, old, found)
-        pairs[f"base_model.model.{layer}.lora_A.weight"] = down.contiguous()
-        pairs[f"base_model.model.{layer}.lora_B.weight"] = up.contiguous()
-        ranks[layer] = found
-    if not pairs:
-        raise ModelError("the model equals its base: there is no adapter", "Check --base.")
+        if new.shape != old.shape:
+            what = f"tensor {name} is {list(new.shape)}, in --base {base} {list(old.shape)}"
+            raise ModelError(what, "Give the base this model was trained from.")
+        if not torch.equal(new, old):
+            yield name, new, old
+
+
+def _adapter_config(base: str, ranks: Mapping[str, int]) -> dict[str, Any]:
+    """`adapter_config.json` of PEFT; alpha equals the rank, so that the product is added as it is."""
     top = max(ranks.values())
-    save_file(pairs, str(place / "adapter_model.safetensors"), metadata={"format": "pt"})
-    config = {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(base), "bias": "none",
+    lower = {layer: rank for layer, rank in ranks.items() if rank != top}
+    return {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "bias": "none",
         "r": top, "lora_alpha": top, "lora_dropout": 0.0, "fan_in_fan_out": False, "inference_mode": True,
-        "target_modules": sorted({layer.rpartition(".")[2] for layer in ranks}),
-        "rank_pattern": {layer: r for layer, r in ranks.items() if r != top},
-        "alpha_pattern": {layer: r for layer, r in ranks.items() if r != top},
+        "target_modules": sorted(ranks), "rank_pattern": lower, "alpha_pattern": lower,
     }  # fmt: skip
-    write_json(place / "adapter_config.json", config)
 
 
-def _rank(new: Tensor, old: Tensor) -> int:
-    """Rank of a change, up to rounding."""
-    values = torch.linalg.svdvals(new.double() - old.double())
-    return int((values > values[0] * _TOLERANCE).sum())
+def _published_connector(model: Path, prefix: str) -> dict[str, Tensor]:
+    state = connector_to_published(_part(model / "connector.safetensors"))
+    return {f"{prefix}{name}": value.contiguous() for name, value in state.items()}
 
 
 def _copy_language(model: Path, place: Path, weights: bool) -> None:
     for path in (model / "language").iterdir():
         if path.is_file() and (weights or not path.name.endswith(_WEIGHTS)):
             shutil.copyfile(path, place / path.name)
+    if weights:
+        write_json(place / "config.json", _for_older(read_json(place / "config.json")))
 
 
 def _part(path: Path) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from libra_monai.checkpoints.published.readers import WeightFiles, _all_files, w
 from libra_monai.errors import ModelError
 
 WHOLE, PROJECTOR, LORA, LANGUAGE = "whole", "projector", "lora", "language"
+KEPT_FILE = "libra_monai.json"  # written by our export beside the weights: what other layouts have no place for
 _LORA_MARK = ".lora_"
 
 
@@ -31,6 +32,7 @@ class Checkpoint:
         config: its `config.json`, empty where it has none.
         adapter: its `adapter_config.json`, empty where it has none.
         files: its tensors.
+        kept: what our export wrote down beside it, empty for other people's checkpoints.
     """
 
     folder: Path
@@ -38,6 +40,16 @@ class Checkpoint:
     config: Mapping[str, Any]
     adapter: Mapping[str, Any]
     files: WeightFiles
+    kept: Mapping[str, Any]
+
+
+def looks_published(folder: str | Path) -> bool:
+    """Whether a folder has the configuration of a published checkpoint or of LoRA.
+
+    Args:
+        folder: any path.
+    """
+    return any((Path(folder) / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
@@ -50,16 +62,18 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         ModelError: it is none, or a file is missing or damaged.
     """
     place = Path(folder)
+    if place.is_file():
+        raise ModelError(f"{folder} is a file", "Give the folder with config.json and weights.")
     if not place.is_dir():
         raise ModelError(f"folder {folder} does not exist", "Check the path; hub names are downloaded first.")
-    adapter = _json(place / "adapter_config.json")
+    adapter = read_json(place / "adapter_config.json")
     paths = weight_files(place)
     if adapter:
         paths = sorted({*_all_files(place)})
     if not paths:
         raise ModelError(f"{folder} is no checkpoint: it holds no weights", "Give the folder with the weight files.")
     files = WeightFiles(paths)
-    config = _json(place / "config.json")
+    config = read_json(place / "config.json")
     kind = _kind(files)
     if kind is None:
         raise ModelError(f"{folder} is no checkpoint of a report model", "See docs/published-weights.md for the layouts.")
@@ -67,7 +81,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         raise ModelError(f"{place / 'adapter_config.json'} does not exist", "Download it; it holds rank and scale.")
     if not config and kind != LORA:
         raise ModelError(f"{place / 'config.json'} does not exist", "Download it with the weights.")
-    return Checkpoint(place, kind, config, adapter, files)
+    return Checkpoint(place, kind, config, adapter, files, read_json(place / KEPT_FILE))
 
 
 def _kind(files: WeightFiles) -> str | None:
@@ -80,7 +94,12 @@ def _kind(files: WeightFiles) -> str | None:
     return PROJECTOR if parts == {"connector"} else None
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a checkpoint; empty if the file is absent.
+
+    Raises:
+        ModelError: it is damaged.
+    """
     if not path.is_file():
         return {}
     try:

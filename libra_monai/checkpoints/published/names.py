@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from libra_monai.checkpoints.published.timm_names import TIMM_MARK, from_timm
 from libra_monai.errors import ModelError
 
 CONNECTOR_MARK, ENCODER_MARK = "mm_projector.", "vision_tower."
@@ -35,7 +36,8 @@ _ENCODER_OLD = {
     "attention.attention.value.": "attention.v_proj.", "attention.output.dense.": "attention.o_proj.",
 }  # fmt: skip
 _ENCODER_MARKS = (  # a name that only this kind of encoder has, most telling first
-    ("open_clip", r"(^|\.)trunk\.|transformer\.resblocks\."),
+    ("timm", TIMM_MARK),
+    ("open_clip", r"(^|\.)trunk\.|(^|\.)vit\.|transformer\.resblocks\."),
     ("dinov2", r"embeddings\.cls_token$"),
     ("clip", r"embeddings\.class_embedding$"),
     ("siglip", r"embeddings\.patch_embedding\.weight$"),
@@ -103,6 +105,8 @@ def encoder_from_published(state: Mapping[str, Tensor], wanted: Iterable[str] = 
     """
     known = {_common(name): name for name in wanted}
     own = {name: v for name, v in _below(state, ENCODER_MARK).items() if not _COMPUTED.search(name)}
+    if encoder_kind(own) == "timm":
+        own = from_timm(own)
     return {known.get(_common(name), _common(name)): value for name, value in own.items()}
 
 
@@ -118,7 +122,7 @@ def language_from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def encoder_kind(names: Iterable[str]) -> str | None:
-    """`dinov2`, `clip`, `siglip` or `open_clip`, from tensor names; None if they are of none."""
+    """`dinov2`, `timm` (DINOv2 as timm names it), `clip`, `siglip` or `open_clip`, from tensor names; None if of none."""
     names = list(names)
     return next((kind for kind, mark in _ENCODER_MARKS if any(re.search(mark, name) for name in names)), None)
 

@@ -90,6 +90,9 @@ def weight_files(folder: Path) -> list[Path]:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         except (ValueError, KeyError, AttributeError) as error:
             raise ModelError(f"{index} is damaged ({error})", "Download it again.") from error
+        for name in names:
+            if Path(name).name != name:
+                raise ModelError(f"{index} names {name}, outside its folder", "It is refused; download the index again.")
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise ModelError(f"{folder / missing[0]} does not exist, though {index.name} names it", "Download it.")

@@ -19,11 +19,11 @@ class ShardWriter:
     Args:
         folder: where to.
         stem: beginning of the file names, such as `model`.
-        limit: bytes of a shard.
+        limit: bytes of a shard; default `SHARD_BYTES`.
     """
 
-    def __init__(self, folder: Path, stem: str, limit: int = SHARD_BYTES) -> None:
-        self.folder, self.stem, self.limit = folder, stem, limit
+    def __init__(self, folder: Path, stem: str, limit: int | None = None) -> None:
+        self.folder, self.stem, self.limit = folder, stem, limit or SHARD_BYTES
         self.waiting: dict[str, Tensor] = {}
         self.size = self.total = 0
         self.shards: list[tuple[Path, list[str]]] = []
