@@ -17,8 +17,6 @@ from typing import Any
 
 PATIENTS, SEED = 2500, 100
 VERSION = "0.1.0"
-LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}  # a rank of 64 takes twice the time, for a width of 192
-EPOCHS = {"pretrain_encoder": 12, "pretrain_connector": 7, "pretrain_language": 3, "align": 3, "finetune_lora": 4}
 CARD = {"name": "libra_tiny", "version": VERSION, "training_data": "synthetic"}
 
 
@@ -52,25 +50,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _stages(work: Path) -> dict[str, dict[str, Any]]:
     """Overrides of each stage: where its parts come from, and the small model's own rates."""
-    seen = str(work / "pretrain_connector/last")
-    parts = {"encoder": seen, "connector": seen, "language": str(work / "pretrain_language/last")}
-    grouped = {"batch_size": 16, "group_by": "findings"}
+    parts = {"encoder": str(work / "pretrain_encoder/last"), "language": str(work / "pretrain_language/last")}
     return {
         "pretrain_encoder": {"learning_rate": 1e-3, "batch_size": 32},
-        "pretrain_connector": {
-            "learning_rate": 1e-3,
-            "batch_size": 32,
-            "ckpt": {"encoder": str(work / "pretrain_encoder/last")},
-        },
-        "pretrain_language": {"learning_rate": 1e-3, **grouped},
-        "align": {"learning_rate": 1e-3, **grouped, "ckpt": parts},
+        "pretrain_language": {"learning_rate": 1e-3, "batch_size": 32},
+        "align": {"learning_rate": 1e-3, "batch_size": 32, "ckpt": parts},
         # the connector goes on learning: 0.4 M parameters trained against a frozen language model are not done yet
         "finetune_lora": {
             "learning_rate": 1e-3,
-            **grouped,
+            "batch_size": 32,
             "ckpt": str(work / "align/last"),
             "trainable": {"connector": True, "language": "lora"},
-            "lora": LORA,
         },
     }
 
@@ -98,7 +88,9 @@ def _tokenizer(work: Path, datalist: Path) -> Path:
 
 
 def _train(stage: str, options: dict, work: Path, datalist: Path, tokenizer: Path, scale: float) -> None:
-    epochs = max(1, round(EPOCHS[stage] * scale))
+    from libra_monai.apps.workflow import overlay_file, read_layer
+
+    epochs = max(1, round(read_layer(overlay_file(f"stage/{stage}"))["max_epochs"] * scale))
     given = {
         "output_dir": str(work / stage),
         "data_root": str(datalist.parent),

@@ -15,7 +15,21 @@ from transformers import PreTrainedModel
 from libra_monai.checkpoints.card import MODEL_FILE
 from libra_monai.checkpoints.folder import FORMAT
 from libra_monai.data.processor import StudyProcessor
+from libra_monai.errors import ConfigError
 from libra_monai.files import share, write_json
+
+
+def check_replaceable(out: Path) -> None:
+    """Refuse to write a model folder over anything but a model folder or an empty one.
+
+    Args:
+        out: where the model folder is to stand.
+
+    Raises:
+        ConfigError: something else stands there.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / MODEL_FILE).is_file()):
+        raise ConfigError(f"{out} exists and is no model folder", "Choose a new folder; nothing in it was touched.")
 
 
 def save_encoder(encoder: nn.Module, place: Path, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ SHORT = {"max_epochs": 1, "train_limit": 4, "val_limit": 2, "batch_size": 2, "de
         (["stage/pretrain_encoder"], "encoder"),
         (["stage/pretrain_connector"], "connector"),
         (["stage/pretrain_language"], "language"),
+        (["stage/pretrain_reading"], "language"),
     ],
     ids=lambda v: v[0] if isinstance(v, list) and v else None,
 )

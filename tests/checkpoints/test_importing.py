@@ -407,3 +407,14 @@ def test_one_name_in_two_files_must_have_one_value(tmp_path):
     torch.save({"a": torch.ones(2)}, tmp_path / "2.bin")
     with pytest.raises(ModelError, match="tensor a stands in"):
         WeightFiles(weight_files(tmp_path))
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path, tower):
+    source = write(tmp_path / "source", {**LANGUAGE, **CONNECTOR})
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/1.png").write_text("x")
+    with pytest.raises(ConfigError, match="is no model folder"):
+        import_weights(source, tmp_path / "pictures", encoder=tower)
+    assert (tmp_path / "pictures/1.png").read_text() == "x"
+    for _ in range(2):  # a model folder is replaced
+        import_weights(source, tmp_path / "model", encoder=tower)

@@ -32,6 +32,8 @@ _FOREIGN = (
     "mm_", "image_", "tune_", "freeze_", "unfreeze_", "use_mm_proj", "use_maira_feature_norm", "tokenizer_",
     "pretrain_mm", "architectures", "model_type", "_name_or_path", "transformers_version", "auto_map", "lora_", "quantization_config",
 )  # fmt: skip
+
+
 def language_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """`model_type` and the fields of the language model's own configuration.
 

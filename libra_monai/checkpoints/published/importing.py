@@ -28,7 +28,7 @@ from libra_monai.checkpoints.published.building import language_config
 from libra_monai.checkpoints.published.shards import ShardWriter
 from libra_monai.checkpoints.published.sources import PublishedModel, Source, open_published
 from libra_monai.checkpoints.published.towers import build_tower, kind_of_tower
-from libra_monai.checkpoints.writing import finish_folder, processor_of, save_encoder
+from libra_monai.checkpoints.writing import check_replaceable, finish_folder, processor_of, save_encoder
 from libra_monai.data.processor import StudyProcessor
 from libra_monai.networks.report_model import ReportModel
 
@@ -70,12 +70,13 @@ def import_weights(
 
     Raises:
         ModelError: the source is no checkpoint, or its tensors do not fit.
-        ConfigError: its configuration names something unknown.
+        ConfigError: its configuration names something unknown, or `out` is no model folder but full.
     """
+    out = Path(out)
+    check_replaceable(out)
     model = open_published(source, base)
     tower = kind_of_tower(model, encoder)
     rule, chosen = model.settings(tower, settings or {})
-    out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
         place = Path(scratch) / "model"

@@ -32,7 +32,7 @@ from libra_monai.files import check_writable, write_json, write_text
 
 NOTICE = "Synthetic, not for clinical use."
 SPLITS = {"training": 0.8, "validation": 0.1, "test": 0.1}
-_VERSION = 3  # raise when the same seed gives other studies
+_VERSION = 2  # raise when the same seed gives other studies
 _DRAWING = ".drawing-"  # beginning of the folder a run draws in
 _STALE = 3600  # seconds without a new patient after which such a folder counts as left behind
 _CONTENT = ("images", "reports", "README.txt", "truth.jsonl", "datalist.json", "phantom.json")
