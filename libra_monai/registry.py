@@ -43,7 +43,7 @@ _KINDS: dict[str, tuple[ComponentStore, tuple[str, ...]]] = {
     "language": (LANGUAGE_MODELS, ("libra_monai.networks.language", "libra_monai.networks.pretraining")),
     "metric": (METRICS, ("libra_monai.metrics",)),
     "bank": (BANKS, ()),
-    "source": (SOURCES, ()),
+    "source": (SOURCES, ("libra_monai.data.sources",)),
     "template": (TEMPLATES, ("libra_monai.text",)),
     "cleaner": (CLEANERS, ("libra_monai.text",)),
     "writer": (WRITERS, ("libra_monai.outputs",)),

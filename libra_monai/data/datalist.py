@@ -75,7 +75,7 @@ def default_root(datalist: str | os.PathLike) -> str:
 def _read(datalist: str | os.PathLike) -> dict[str, Any]:
     path = Path(datalist)
     if not path.is_file():
-        raise ConfigError(f"datalist {path} does not exist", "Make one with `libra-monai phantom --out DIR`.")
+        raise ConfigError(f"datalist {path} does not exist", "Make one with `libra-monai prepare` or `libra-monai phantom --out DIR`.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
