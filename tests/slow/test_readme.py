@@ -26,9 +26,9 @@ def _blocks(text, language):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A directory with the bundle, the overlays and two pictures, and the environment under `.venv`."""
+    """A directory with the bundle, the overlays, the tests and two pictures, and the environment under `.venv`."""
     folder = tmp_path_factory.mktemp("user")
-    for name in ("bundle", "configs"):
+    for name in ("bundle", "configs", "tests"):
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
     rng = np.random.default_rng(0)
