@@ -2,7 +2,8 @@
 """The model folder: one layout for shipped, saved and imported models.
 
 `report_model.json` (parts by name and arguments, card), `encoder/` and `language/` in the Hugging Face
-layout, `connector.safetensors`, `processor.json`. Adapters are folded into the saved weights.
+layout, `connector.safetensors`, `processor.json`. Adapters are folded into the saved
+weights, and stand beside them in `adapter/`.
 A folder is complete or absent: it is written beside its place and renamed.
 """
 
@@ -25,11 +26,13 @@ from libra_monai.checkpoints.published.readers import WeightFiles, weight_files
 from libra_monai.data.processor import StudyProcessor, check_same_size, read_settings, same_tokenizer
 from libra_monai.errors import ConfigError, ModelError
 from libra_monai.files import share, write_json
+from libra_monai.networks.adapters import lora_state
 from libra_monai.networks.pretrained import load_pretrained_strict
 from libra_monai.networks.report_model import PARTS, ReportModel
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
+ADAPTER = "adapter"  # folder of the LoRA that the saved weights contain, for those who want it alone
 
 
 def assemble(
@@ -112,6 +115,7 @@ def save_model(
             name: _save_part(getattr(model, name), name, place, half) if getattr(model, name) is not None else None
             for name in PARTS
         }
+        _save_adapter(model.language, place)
         processor.save(place)
         write_json(place / MODEL_FILE, {"format": FORMAT, "card": dict(card), "parts": parts})
         for path in place.rglob("*.safetensors"):  # safetensors writes private files
@@ -121,6 +125,15 @@ def save_model(
             folder.rename(old)
         place.rename(folder)
     return folder
+
+
+def _save_adapter(language: nn.Module, place: Path) -> None:
+    """LoRA of the language model in PEFT's layout, beside the weights that have it folded in already."""
+    found = lora_state(language)
+    if found is not None:
+        (place / ADAPTER).mkdir()
+        save_file(found[0], str(place / ADAPTER / "adapter_model.safetensors"), metadata={"format": "pt"})
+        write_json(place / ADAPTER / "adapter_config.json", found[1])
 
 
 def merged_state(part: nn.Module) -> dict[str, Tensor]:

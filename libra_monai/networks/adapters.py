@@ -12,7 +12,7 @@ from typing import Any
 
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import nn
+from torch import Tensor, nn
 
 from libra_monai.errors import ConfigError
 
@@ -74,3 +74,34 @@ def merge_lora(part: nn.Module) -> int:
             setattr(parent, name.rpartition(".")[2], module.get_base_layer())
             merged += 1
     return merged
+
+
+def lora_state(part: nn.Module, prefix: str = "model.") -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The adapters of a part as PEFT stores them, or None if it has none.
+
+    Args:
+        part: a language model's wrapper.
+        prefix: of the wrapper, left out of the names.
+
+    Returns:
+        tensors of `adapter_model.safetensors`, and `adapter_config.json`.
+    """
+    tensors: dict[str, Tensor] = {}
+    ranks, alphas, targets = set(), set(), set()
+    for name, module in part.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            layer = name.removeprefix(prefix)
+            for kind in ("lora_A", "lora_B"):
+                value = getattr(module, kind)["default"].weight
+                tensors[f"base_model.model.{layer}.{kind}.weight"] = value.detach().cpu().contiguous()
+            ranks.add(int(module.r["default"]))
+            alphas.add(float(module.lora_alpha["default"]))
+            targets.add(layer)
+    if not tensors:
+        return None
+    config = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": None, "bias": "none",
+        "r": max(ranks), "lora_alpha": max(alphas), "lora_dropout": 0.0, "fan_in_fan_out": False,
+        "inference_mode": True, "target_modules": sorted(targets),
+    }  # fmt: skip
+    return tensors, config

@@ -182,3 +182,25 @@ def test_a_tac_of_another_number_of_layers_has_no_form_in_the_originals_layout(m
     path.write_text(json.dumps(content))
     with pytest.raises(ModelError, match="takes 7 layers, the original's 12"):
         export_weights(model, tmp_path / "out")
+
+
+def test_the_adapter_of_a_trained_model_goes_back_onto_its_base_bit_for_bit(tmp_path, model):
+    base = export_weights(model, tmp_path / "base", "original")
+    loaded = load_pretrained(model)
+    loaded.model.lora = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0}
+    loaded.model.set_trainable({"language": "lora"})
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for name, value in loaded.model.language.named_parameters():
+            if ".lora_B" in name:
+                value.normal_(std=0.1)
+    trained = save_model(loaded.model, loaded.processor, tmp_path / "trained", loaded.card)
+    out = export_weights(trained, tmp_path / "adapter", "peft", base=base)
+    again = import_weights(out, tmp_path / "again").folder
+    _equal(_state(trained), _state(again))
+    changed = sum(not torch.equal(v, _state(model)[n]) for n, v in _state(trained).items())
+    assert changed == len(load_file(str(trained / "adapter/adapter_model.safetensors"))) // 2 == 14
+    plain = AutoModelForCausalLM.from_pretrained(export_weights(model, tmp_path / "plain", "transformers"))
+    joined = PeftModel.from_pretrained(plain, str(trained / "adapter")).merge_and_unload().state_dict()
+    want = {n.removeprefix("language.model."): v for n, v in _state(trained).items() if n.startswith("language.")}
+    assert all(torch.equal(joined[n], want[n]) for n in want)

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from libra_monai import registry
 from libra_monai.checkpoints.card import read_model_file
+from libra_monai.checkpoints.folder import ADAPTER
 from libra_monai.checkpoints.published.building import PUBLISHED_TYPES
 from libra_monai.checkpoints.published.layouts import KEPT_FILE, read_json
 from libra_monai.checkpoints.published.lora import lora_pair
@@ -191,9 +192,26 @@ def _projector(model: Path, parts: Mapping[str, Any], place: Path) -> None:
 def _peft(model: Path, parts: Mapping[str, Any], base: str | Path | None, rank: int, place: Path) -> None:
     if not base or not Path(base).is_dir():
         raise ModelError("a LoRA adapter is a change against a base model", "Give the base's folder as --base.")
+    if (model / ADAPTER / "adapter_config.json").is_file():
+        config = read_json(model / ADAPTER / "adapter_config.json")
+        shutil.copyfile(model / ADAPTER / "adapter_model.safetensors", place / "adapter_model.safetensors")
+        write_json(place / "adapter_config.json", {**config, "base_model_name_or_path": str(base)})
+    else:
+        _decompose(model, Path(base), rank, place)
+    try:
+        config = published_config(model, parts)
+    except ModelError as error:
+        logger.warning("the adapter is written without the connector: %s", error)
+        return
+    write_json(place / "config.json", config)
+    torch.save(_published_connector(model, "base_model.model.model.mm_projector."), place / "non_lora_trainables.bin")
+
+
+def _decompose(model: Path, base: Path, rank: int, place: Path) -> None:
+    """Write the change against a base as LoRA of the rank it really has, for models that keep no adapter."""
     pairs: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
-    for name, new, old in _changes(model, Path(base)):
+    for name, new, old in _changes(model, base):
         pair = lora_pair(new, old, rank) if new.dim() == 2 and name.endswith(".weight") else None
         if pair is None:
             raise ModelError(f"tensor {name} differs from the base by more than rank {rank}", _ALONE)
@@ -204,13 +222,6 @@ def _peft(model: Path, parts: Mapping[str, Any], base: str | Path | None, rank: 
         raise ModelError("the model equals its base: there is no adapter", "Check --base.")
     save_file(pairs, str(place / "adapter_model.safetensors"), metadata={"format": "pt"})
     write_json(place / "adapter_config.json", _adapter_config(str(base), ranks))
-    try:
-        config = published_config(model, parts)
-    except ModelError as error:
-        logger.warning("the adapter is written without the connector: %s", error)
-        return
-    write_json(place / "config.json", config)
-    torch.save(_published_connector(model, "base_model.model.model.mm_projector."), place / "non_lora_trainables.bin")
 
 
 def _changes(model: Path, base: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
