@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from libra_monai.checkpoints import load_pretrained, save_model
-from libra_monai.checkpoints.published import shards
+from libra_monai.checkpoints.published import readers, shards
 from libra_monai.checkpoints.published.building import model_from_published
 from libra_monai.checkpoints.published.importing import import_weights
 from libra_monai.checkpoints.published.readers import WeightFiles, weight_files
@@ -400,6 +400,24 @@ def test_files_beside_an_index_are_not_read(tmp_path, tower, expected):
     torch.save({name: value + 1 for name, value in CONNECTOR.items()}, source / "mm_tac_projector.bin")
     import_weights(source, tmp_path / "model", encoder=tower)
     _same(tmp_path / "model", expected)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", json.dumps({"weight_map": {"a": ["b"]}})])
+def test_a_damaged_index_is_refused_by_name(tmp_path, content):
+    (tmp_path / "any.bin.index.json").write_text(content)
+    with pytest.raises(ModelError, match="any.bin.index.json is damaged"):
+        weight_files(tmp_path)
+
+
+def test_of_several_pickles_one_is_open_at_a_time(tmp_path, monkeypatch):
+    for number in range(3):
+        torch.save({f"t{number}": torch.full((2,), float(number))}, tmp_path / f"{number}.bin")
+    files = WeightFiles(weight_files(tmp_path))
+    held = []
+    unpickle = readers._unpickle
+    monkeypatch.setattr(readers, "_unpickle", lambda path: (held.append(files._pickle), unpickle(path))[1])
+    assert [float(files.tensor(f"t{number}")[0]) for number in (0, 1, 2, 2)] == [0.0, 1.0, 2.0, 2.0]
+    assert held == [None, None, None]
 
 
 def test_one_name_in_two_files_must_have_one_value(tmp_path):

@@ -30,7 +30,8 @@ PUBLISHED_TYPES = {family: name for name, family in reversed(FAMILIES.items()) i
 # fields of a published configuration that are not the language model's
 _FOREIGN = (
     "mm_", "image_", "tune_", "freeze_", "unfreeze_", "use_mm_proj", "use_maira_feature_norm", "tokenizer_",
-    "pretrain_mm", "architectures", "model_type", "_name_or_path", "transformers_version", "auto_map", "lora_", "quantization_config",
+    "pretrain_mm", "architectures", "model_type", "_name_or_path", "transformers_version", "auto_map", "lora_",
+    "quantization_config",
 )  # fmt: skip
 
 

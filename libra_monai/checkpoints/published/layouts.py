@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from libra_monai.checkpoints.published.names import CONNECTOR_MARK, part_of
-from libra_monai.checkpoints.published.readers import WeightFiles, _all_files, weight_files
+from libra_monai.checkpoints.published.readers import WeightFiles, all_files, weight_files
 from libra_monai.errors import ModelError
 
 WHOLE, PROJECTOR, LORA, LANGUAGE = "whole", "projector", "lora", "language"
@@ -69,7 +69,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     adapter = read_json(place / "adapter_config.json")
     paths = weight_files(place)
     if adapter:
-        paths = sorted({*_all_files(place)})
+        paths = all_files(place)  # the adapter, and what was trained beside it
     if not paths:
         raise ModelError(f"{folder} is no checkpoint: it holds no weights", "Give the folder with the weight files.")
     files = WeightFiles(paths)

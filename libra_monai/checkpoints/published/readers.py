@@ -72,6 +72,7 @@ class WeightFiles:
     def _unpickled(self, path: Path) -> dict[str, Tensor]:
         """The tensors of a pickle; the last one opened is kept open."""
         if self._pickle is None or self._pickle[0] != path:
+            self._pickle = None  # let go of the last before the next is opened, so that two are never in memory
             self._pickle = (path, _unpickle(path))
         return self._pickle[1]
 
@@ -88,7 +89,7 @@ def weight_files(folder: Path) -> list[Path]:
     for index in sorted(folder.glob("*.index.json")):
         try:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{index} is damaged ({error})", "Download it again.") from error
         for name in names:
             if Path(name).name != name:
@@ -97,10 +98,11 @@ def weight_files(folder: Path) -> list[Path]:
         if missing:
             raise ModelError(f"{folder / missing[0]} does not exist, though {index.name} names it", "Download it.")
         return [folder / name for name in names]
-    return _all_files(folder)
+    return all_files(folder)
 
 
-def _all_files(folder: Path) -> list[Path]:
+def all_files(folder: Path) -> list[Path]:
+    """All weight files of a folder, without the state of optimisers and the like."""
     paths = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", *_PICKLES))
     return [p for p in paths if not p.name.startswith(_NOT_WEIGHTS)]
 
