@@ -67,25 +67,14 @@ def _deidentifying(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepare, and print the account."""
     from libra_monai import registry
-    from libra_monai.apps.phantom import _splits
     from libra_monai.data.chronology import PriorRule
-    from libra_monai.data.preparing import PrepareOptions, prepare
+    from libra_monai.data.preparing import prepare
     from libra_monai.files import check_writable, write_jsonl
 
     name = args.source.replace("-", "_")
     source = registry.find("source", name)()
     rule = PriorRule(args.prior_rule, args.max_gap, args.keep_earlier, unknown_views=args.unknown_views)
-    options = PrepareOptions(
-        source=name,
-        limit=args.limit,
-        splits=_splits(args.splits),
-        cleaners=tuple(args.cleaner),
-        require=tuple(args.require),
-        min_words=args.min_words,
-        check=args.check or getattr(source, "check", "content"),
-        privacy=args.privacy or ("de-identified" if args.deidentify else getattr(source, "privacy", "identifiable")),
-        hide=() if not args.deidentify or args.keep_characteristics else ("age", "sex", "race", "ethnicity", "insurance", "site"),
-    )
+    options = _options(args, name, source)
     writes = not (args.dry_run or args.explain)
     if writes:
         check_writable(args.out, "--out")
@@ -110,6 +99,24 @@ def run(args: argparse.Namespace) -> int:
         print(f"\nWritten: {Path(args.out) / 'datalist.json'}, manifest.json, dropped.csv")
         print(f"Use it with: libra-monai run evaluate --datalist {Path(args.out) / 'datalist.json'}{root}")
     return 0
+
+
+def _options(args: argparse.Namespace, name: str, source: Any) -> Any:
+    from libra_monai.apps.phantom import _splits
+    from libra_monai.data.preparing import PrepareOptions
+    from libra_monai.data.studies import ABOUT
+
+    return PrepareOptions(
+        source=name,
+        limit=args.limit,
+        splits=_splits(args.splits),
+        cleaners=tuple(args.cleaner),
+        require=tuple(args.require),
+        min_words=args.min_words,
+        check=args.check or getattr(source, "check", "content"),
+        privacy=args.privacy or ("de-identified" if args.deidentify else getattr(source, "privacy", "identifiable")),
+        hide=() if not args.deidentify or args.keep_characteristics else ABOUT,
+    )
 
 
 class _Sources:

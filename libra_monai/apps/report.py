@@ -1,22 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draft the report of one study from DICOM, PNG or JPEG files.
+"""Draft reports of studies: of DICOM folders, or of single DICOM, PNG or JPEG files.
 
-The draft is automatically generated and not reviewed, and says so in its first line.
+A folder may hold a study, a patient or many, in any layout: of each patient the newest study is drafted, compared with
+the study before it. The draft is automatically generated and not reviewed, and says so in its first line.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+SECTIONS = ("indication", "history", "technique", "comparison")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `libra-monai report`."""
-    parser.add_argument("--current", required=True, metavar="FILE", help="frontal picture to report on")
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help="folders or files of DICOM; instead of --current")
+    parser.add_argument("--current", metavar="FILE", help="frontal picture to report on")
     parser.add_argument("--prior", metavar="FILE", help="frontal picture of the study before")
     parser.add_argument("--lateral", metavar="FILE", help="lateral picture")
-    for name in ("indication", "history", "technique", "comparison"):
+    for name in SECTIONS:
         parser.add_argument(f"--{name}", metavar="TEXT", help=f"{name} of the request")
+    parser.add_argument("--prior-rule", default="default", metavar="NAME", help="default, libra-v1 or previous-study (default)")
+    parser.add_argument("--max-gap", type=float, metavar="HOURS", help="priors further back are not used (no limit)")
+    parser.add_argument("--unknown-views", action="store_true", help="pictures of unknown view may count as frontal")
+    parser.add_argument("--explain", action="store_true", help="say how studies were chosen")
     parser.add_argument("--model", metavar="DIR", help="model folder (the shipped small model)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--format", default="text,json,html", help="text, json, html (all three)")
@@ -25,41 +35,112 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draft, write, and print the text."""
+    """Draft, write, and print the texts."""
     from libra_monai import paths
     from libra_monai.checkpoints import load_pretrained
     from libra_monai.engines import pick_device, pick_dtype
+    from libra_monai.errors import StudiesFailed, StudyError
     from libra_monai.files import check_writable
     from libra_monai.handlers import FailureLog
-    from libra_monai.outputs import write_draft
-    from libra_monai.outputs.html import write_study_page
+    from libra_monai.types import Failure
 
     formats = [name.strip() for name in args.format.split(",") if name.strip()]
     _check_formats(formats)
+    _check_request(args)
     check_writable(args.out, "--out")
     log = FailureLog(args.out)
-    dtype = pick_dtype(args.dtype)
-    loaded = load_pretrained(args.model or paths.tiny_model(), device=pick_device(args.device), dtype=dtype)
-    sections = {name: getattr(args, name) for name in ("indication", "history", "technique", "comparison")}
-    draft = _draft(loaded, args, sections, log)
-    written = write_draft(draft, args.out, [name for name in formats if name != "html"])
-    if "html" in formats:
-        files = {"current": args.current, "prior": args.prior}
-        written.append(write_study_page(Path(args.out) / "report.html", draft, files))
-    print("\n".join([*draft.marks, "", draft.text, *(f"Note: {note}" for note in draft.warnings), ""]))
-    print("Written: " + ", ".join(str(path) for path in written))
+    requests = list(_requests(args))
+    loaded = load_pretrained(args.model or paths.tiny_model(), device=pick_device(args.device), dtype=pick_dtype(args.dtype))
+    failed = []
+    for study_id, record, notes in requests:
+        try:
+            if isinstance(record, StudyError):
+                raise record
+            _report(loaded, record, notes, formats, args.out, alone=len(requests) == 1)
+        except StudyError as error:
+            log.add([Failure(study_id, error.file, error.stage, error.reason, error.remedy)], logged=False)
+            failed.append(error)
+    if len(requests) == 1 and failed:
+        raise failed[0]
+    if failed:
+        raise StudiesFailed(f"{len(failed)} of {len(requests)} studies failed", f"See {Path(args.out) / 'failed.jsonl'}.")
     return 0
 
 
-def _draft(loaded, args: argparse.Namespace, sections: dict, log):  # noqa: ANN001, ANN202 - types of heavy rooms
-    from libra_monai.errors import StudyError
-    from libra_monai.types import Failure
+def _requests(args: argparse.Namespace) -> Iterator[tuple[str, Any, list[str]]]:
+    """(identifier, record with absolute paths or the error, warnings) of each study to draft."""
+    from libra_monai.data.request import file_record
 
-    try:
-        return loaded.report(args.current, args.prior, args.lateral, **sections)
-    except StudyError as error:
-        log.add([Failure(Path(args.current).stem, error.file, error.stage, error.reason, error.remedy)], logged=False)
-        raise
+    sections = {name: getattr(args, name) for name in SECTIONS if getattr(args, name)}
+    if args.current:
+        yield Path(args.current).stem, file_record(args.current, args.prior, args.lateral, sections), []
+        return
+    choices = _choices(args)
+    if sections and len(choices) > 1:
+        from libra_monai.errors import ConfigError
+
+        raise ConfigError(f"--{next(iter(sections))} was given for {len(choices)} patients", "Give the folder of one patient.")
+    for choice in choices:
+        notes = [note for note in choice.warnings if not note.endswith("not used as prior")]  # the draft tells these itself
+        yield choice.study.study_id, _record(choice, sections), notes
+
+
+def _choices(args: argparse.Namespace) -> list[Any]:
+    """The newest study of each patient below the given paths."""
+    from datetime import datetime
+
+    from libra_monai.data.chronology import PriorRule, explain
+    from libra_monai.data.request import newest_choices
+    from libra_monai.data.sources.study_folder import StudyFolder
+    from libra_monai.errors import ConfigError
+
+    source = StudyFolder()
+    rule = PriorRule(args.prior_rule, args.max_gap, unknown_views=args.unknown_views, now=datetime.now())
+    choices = newest_choices(source.gather(map(Path, args.studies)), rule)
+    if not choices:
+        reasons = ", ".join(f"{count} {note}" for note, count in source.notes.items() if count) or "no files"
+        remedy = "Give DICOM files of chest radiographs, or a picture as --current."
+        raise ConfigError(f"no chest radiograph in {', '.join(args.studies)} ({reasons})", remedy)
+    if args.explain:
+        print("\n".join(map(explain, choices)) + "\n")
+    return choices
+
+
+def _record(choice: Any, sections: dict[str, str]) -> Any:
+    """The record of a choice, or the error if the newest study cannot be drafted."""
+    from libra_monai.data.chronology import to_record
+    from libra_monai.errors import StudyError
+
+    if choice.current is None:
+        views = ", ".join(sorted({image.view or "unknown" for image in choice.study.images}))
+        place = choice.study.images[0].path if choice.study.images else choice.study.study_id
+        remedy = "Give the frontal picture as --current, or --unknown-views."
+        return StudyError(place, "record", f"the newest study has no usable frontal picture (views: {views})", remedy)
+    return to_record(choice) | sections
+
+
+def _report(loaded: Any, record: dict[str, Any], notes: list[str], formats: list[str], out: str, alone: bool) -> None:
+    from libra_monai.outputs import write_draft
+    from libra_monai.outputs.html import write_study_page
+    from libra_monai.outputs.writers import file_name
+
+    draft = loaded.report_record(record, Path(record["current"]).anchor)
+    draft.warnings += [note for note in notes if note not in draft.warnings]
+    written = write_draft(draft, out, [name for name in formats if name != "html"])
+    if "html" in formats:
+        page = "report.html" if alone else f"{file_name(draft.study_id)}.html"
+        written.append(write_study_page(Path(out) / page, draft, record))
+    print("\n".join([*draft.marks, "", draft.text, *(f"Note: {note}" for note in draft.warnings), ""]))
+    print("Written: " + ", ".join(str(path) for path in written))
+
+
+def _check_request(args: argparse.Namespace) -> None:
+    from libra_monai.errors import ConfigError
+
+    if args.studies and (args.current or args.prior or args.lateral):
+        raise ConfigError(f"{args.studies[0]} and --current, --prior or --lateral were given", "Give folders, or files by their options.")
+    if not args.studies and not args.current:
+        raise ConfigError("nothing to report on", "Give a folder of DICOM files, or --current FILE.")
 
 
 def _check_formats(formats: list[str]) -> None:

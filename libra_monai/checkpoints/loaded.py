@@ -24,7 +24,7 @@ from libra_monai.errors import StudyError
 from libra_monai.inferers import ReportInferer
 from libra_monai.networks.report_model import ReportModel
 from libra_monai.outputs import drafts_of
-from libra_monai.types import Decoding, ReportDraft
+from libra_monai.types import Decoding, Record, ReportDraft
 
 
 @dataclass
@@ -68,14 +68,27 @@ class LoadedModel:
         """
         sections = {"indication": indication, "history": history, "technique": technique, "comparison": comparison}
         files = [None if path is None else str(path) for path in (current, prior, lateral)]
-        record = file_record(files[0] or "", files[1], files[2], sections)
-        dataset = StudyDataset([record], self.processor.pictures(request_root(None, None, files[0])))
+        return self.report_record(file_record(files[0] or "", files[1], files[2], sections), request_root(None, None, files[0]))
+
+    def report_record(self, record: Record, root: str | Path) -> ReportDraft:
+        """Draft the report of one record; earlier studies that were not used as its prior are told in the warnings.
+
+        Args:
+            record: see libra_monai/data/schema.py.
+            root: folder that its paths are relative to.
+
+        Raises:
+            StudyError: a file cannot be used; the message names it and the remedy.
+        """
+        dataset = StudyDataset([record], self.processor.pictures(str(root)))
         batch = self.processor.collate([dataset[0]])
         if batch.failures:
             failure = batch.failures[0]
             raise StudyError(failure.file, failure.stage, failure.reason, failure.remedy)
         generations = ReportInferer(self.decoding)(batch.to(self.device), self.model)
-        return drafts_of(batch, generations, self.processor, self.card)[0]
+        draft = drafts_of(batch, generations, self.processor, self.card)[0]
+        draft.warnings += [f"study {one['study_id']} not used as prior: {one['reason']}" for one in record["skipped_priors"] or ()]
+        return draft
 
 
 def load_pretrained(

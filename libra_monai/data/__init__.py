@@ -12,6 +12,10 @@ from typing import Any
 _WHERE = {
     "StudyDataset": "dataset",
     "StudyProcessor": "processor",
+    "PriorRule": "chronology",
+    "choose_priors": "chronology",
+    "PrepareOptions": "preparing",
+    "prepare": "preparing",
     "load_records": "datalist",
     "load_header": "datalist",
     "request_records": "request",

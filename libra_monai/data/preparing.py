@@ -95,15 +95,15 @@ def prepare(
         rule: how priors are chosen.
         data_root: folder that the pictures' paths are relative to; default `out`.
         notes: what the source noted, reason -> count; read after `studies` is used up.
-        skipped: (path, reason) of files that the source left aside; read after `studies` is used up.
+        skipped: (path, reason) of files that the source left aside; read as late.
         dry_run: write nothing.
 
     Raises:
         ConfigError: an option makes no sense, or no study is left.
     """
-    options, rule = options or PrepareOptions(), rule or PriorRule()
+    options = options or PrepareOptions()
     cleaners = [find("cleaner", name) for name in options.cleaners]
-    work = _Preparation(options, rule, Path(out if data_root is None else data_root), Path(out))
+    work = _Preparation(options, rule or PriorRule(), Path(out if data_root is None else data_root))
     work.read(studies)
     work.keep_first_of_each_id()
     work.assign_splits()
@@ -124,7 +124,6 @@ class _Preparation:
     options: PrepareOptions
     rule: PriorRule
     root: Path
-    out: Path
     studies: list[Study] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)
     explained: dict[str, Choice] = field(default_factory=dict)

@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from libra_monai.data.chronology import Choice, PriorRule, choose_priors, mismatch
 from libra_monai.data.datalist import default_root, load_header, load_records
 from libra_monai.data.phantom.generate import generate
 from libra_monai.data.schema import complete
+from libra_monai.data.studies import Study
 from libra_monai.errors import ConfigError
 
+_log = logging.getLogger(__name__)
 
 PHANTOM_FOLDER = "runs/phantom"
 
@@ -40,14 +46,73 @@ def file_record(
 ) -> dict[str, Any]:
     """A record for files that belong to no datalist; its paths are absolute.
 
+    A DICOM prior whose header speaks of another patient, or of a later date, is not used and stands in `skipped_priors`.
+
     Args:
         current, prior, lateral: paths of pictures.
         sections: `indication`, `history`, `technique`, `comparison` where known.
     """
-    files = {"current": current, "prior": prior, "lateral": lateral}
+    against = speaks_against(current, prior) if current and prior else None
+    skipped = [{"study_id": Path(prior).stem or "prior", "reason": against}] if against else None
+    if against:
+        _log.warning("the given prior is not used: %s", against)
+    files = {"current": current, "prior": None if against else prior, "lateral": lateral}
     item = {view: os.path.abspath(path) for view, path in files.items() if path}
     given = {name: text for name, text in (sections or {}).items() if text}
-    return complete({"study_id": Path(current).stem or "study", **item, **given}, "the request")
+    return complete({"study_id": Path(current).stem or "study", "skipped_priors": skipped, **item, **given}, "the request")
+
+
+def speaks_against(current: str, prior: str) -> str | None:
+    """Why a prior given by hand must not be used, by the headers of both; None where they agree or are silent.
+
+    Args:
+        current, prior: paths; of files other than DICOM nothing is known.
+    """
+    from libra_monai.data.sources.headers import NotUsed, read_header
+
+    try:
+        ours, theirs = read_header(current, any_object=True), read_header(prior, any_object=True)
+    except NotUsed:
+        return None
+    if ours.patient_id and theirs.patient_id and ours.patient_id != theirs.patient_id:
+        return "another patient identifier"
+    different = mismatch(
+        *(Study("", one.patient_id, issuer=one.issuer, birth_date=one.birth_date, about=one.about) for one in (ours, theirs))
+    )
+    if different:
+        return different
+    return "dated after the current study" if ours.time and theirs.time and theirs.time > ours.time else None
+
+
+def newest_choices(studies: Iterable[Study], rule: PriorRule | None = None) -> list[Choice]:
+    """Of each patient the newest study, with its prior; patients in order of their identifiers.
+
+    A patient identifier of two issuers is two patients. Studies dated after `rule.now` are not the newest where there
+    are others, nor are studies without a date; `warnings` tell of both.
+
+    Args:
+        studies: of any patients.
+        rule: how priors are chosen.
+    """
+    rule = rule or PriorRule()
+    patients: dict[tuple[str, str], list[Choice]] = defaultdict(list)
+    for choice in choose_priors(studies, rule):
+        study = choice.study
+        patients[study.patient_id or f"study {study.study_id}", study.issuer or ""].append(choice)
+    return [_newest(patients[key], rule) for key in sorted(patients)]
+
+
+def _newest(choices: list[Choice], rule: PriorRule) -> Choice:
+    dated = [choice for choice in choices if choice.study.time is not None]
+    past = [choice for choice in dated if rule.now is None or choice.study.time <= rule.now]
+    newest = max(past or dated or choices, key=lambda choice: (choice.study.time or datetime.min, choice.study.study_id))
+    if past and len(past) < len(dated):
+        newest.warnings.append(f"{len(dated) - len(past)} studies of the patient are dated in the future; not used")
+    if dated and len(dated) < len(choices):
+        newest.warnings.append(f"{len(choices) - len(dated)} studies of the patient have no date; one may be newer")
+    if sum(choice.study.time == newest.study.time for choice in choices) > 1:
+        newest.warnings.append("several studies of the patient have the same time; the last by identifier is reported")
+    return newest
 
 
 def request_records(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import stat
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 
 from libra_monai.apps.main import main
 from libra_monai.data import load_records
+from libra_monai.data.phantom.dicom import uid_for
 from libra_monai.data.phantom.generate import generate
+from tests.data.studies_made import at, write_dicom
 
+SPLITS = "training=0.5,validation=0.25,test=0.25"
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "real_cxr"
 
 
@@ -158,3 +162,112 @@ def _reports(archive):
             text = (archive / "phantom/reports" / f"{item['study_id']}.txt").read_text()
             (folder / f"{item['study_uid']}.txt").write_text(text)
     return folder
+
+
+@pytest.fixture(scope="module")
+def hospital(phantom, tmp_path_factory):
+    """The DICOM files of the session's phantom studies without their datalist, under names that say nothing."""
+    root = tmp_path_factory.mktemp("hospital") / "archive"
+    root.mkdir()
+    for number, path in enumerate(sorted(phantom.glob("images/*/*/*.dcm"), key=lambda p: uid_for(p.parent.name))):
+        shutil.copy(path, root / f"IM{number:05d}")
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared(hospital, phantom, tmp_path_factory):
+    """The archive prepared."""
+    out = tmp_path_factory.mktemp("prepared") / "out"
+    argv = ["prepare", "study-folder", str(hospital), "--reports", str(phantom / "reports"), "--out", str(out)]
+    assert main([*argv, "--splits", SPLITS, "--privacy", "synthetic"]) == 0
+    return out
+
+
+def test_an_archive_without_its_datalist_gets_the_same_studies_and_priors_back(prepared, records):
+    found = [r for split in ("training", "validation", "test") for r in load_records(prepared / "datalist.json", split)]
+    by_uid = {record["study_uid"]: record for record in found}
+    assert len(found) == len(records) == len(by_uid)
+    for truth in records:
+        record = by_uid[truth["study_uid"]]
+        for name in ("patient_id", "view", "gap_hours", "findings", "impression", "indication", "comparison", "age", "sex"):
+            assert record[name] == truth[name], name
+        assert record["prior_study_id"] == (uid_for(truth["prior_study_id"]) if truth["prior_study_id"] else None)
+        assert record["prior_findings"] == truth["prior_findings"] and len(record["earlier"]) == len(truth["earlier"])
+
+
+def test_a_second_run_writes_the_same_bytes_even_into_the_archive(hospital, phantom, prepared, tmp_path, capsys):
+    own = tmp_path / "archive"
+    shutil.copytree(hospital, own)
+    for out in (own, own, own / "sub"):
+        argv = ["prepare", "study_folder", str(own), "--reports", str(phantom / "reports"), "--out", str(out)]
+        assert main([*argv, "--splits", SPLITS, "--privacy", "synthetic"]) == 0
+        for name in ("datalist.json", "dropped.csv"):
+            if out == own:
+                assert (out / name).read_bytes() == (prepared / name).read_bytes()
+        if out == own:
+            assert (out / "manifest.json").read_bytes() == (prepared / "manifest.json").read_bytes()
+    assert "--data_root" in capsys.readouterr().out
+
+
+def test_files_that_are_left_aside_are_listed(tmp_path, capsys):
+    write_dicom(tmp_path / "in" / "a")
+    write_dicom(tmp_path / "in" / "ct", name="ct", Modality="CT")
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    assert main(["prepare", "study-folder", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    rows = (tmp_path / "out" / "dropped.csv").read_text().splitlines()[1:]
+    assert rows == ["file,,,,ct,read from the source,\"modality CT, not CR or DX\"", "file,,,,notes.txt,read from the source,not a DICOM file"]
+    said = capsys.readouterr().out
+    assert "note: 1 x files skipped: not a DICOM file" in said
+
+
+def test_max_gap_and_rule_reach_the_datalist(tmp_path):
+    for name, hours in (("a", 0), ("b", 100)):
+        write_dicom(tmp_path / "in" / name, name=name, time=at(hours))
+    argv = ["prepare", "study-folder", str(tmp_path / "in"), "--splits", "test=1", "--out"]
+    for options, priors in (([], 1), (["--max-gap", "99"], 0), (["--prior-rule", "libra-v1"], 1), (["--prior-rule", "previous-study"], 1)):
+        out = tmp_path / "-".join(["out", *options])
+        assert main([*argv, str(out), *options]) == 0
+        assert sum(r["prior"] is not None for r in load_records(out / "datalist.json", "test")) == priors
+
+
+def test_deidentified_copies_carry_no_identifier_and_keep_their_priors(hospital, phantom, records, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("k" * 40)
+    key.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    out = tmp_path / "out"
+    argv = ["prepare", "study-folder", str(hospital), "--reports", str(phantom / "reports"), "--out", str(out), "--splits", "test=1"]
+    assert main([*argv, "--deidentify", "--key", str(key)]) == 0
+    found = load_records(out / "datalist.json", "test")
+    assert len(found) == len(records)
+    assert sorted(r["gap_hours"] for r in found if r["prior"]) == sorted(r["gap_hours"] for r in records if r["prior"])
+    written = "".join((out / name).read_text() for name in ("datalist.json", "manifest.json", "dropped.csv", "scrub_report.jsonl"))
+    for record in records:
+        assert record["patient_id"] not in written and record["study_uid"] not in written
+    assert "IM00000" not in written and all(r["sex"] is None and r["age"] is None for r in found)
+    assert json.loads((out / "datalist.json").read_text())["privacy"] == "de-identified"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["SRC", "--prior-rule", "libra"], "Did you mean 'libra_v1'"),
+        (["SRC", "--max-gap", "-1"], "max_gap -1.0 leaves no prior"),
+        (["SRC", "--cleaner", "no_underscore"], "Did you mean 'no_underscores'"),
+        (["SRC", "--require", "finding"], "Did you mean 'findings'"),
+        (["SRC", "--deidentify"], "--deidentify needs a key"),
+        (["SRC"], "no study is left of 0"),
+        (["SRC/nowhere"], "is no folder"),
+    ],
+)
+def test_wrong_options_end_in_one_line(tmp_path, capsys, words, says):
+    (tmp_path / "in").mkdir()
+    words = [word.replace("SRC", str(tmp_path / "in")) for word in words]
+    assert main(["prepare", "study-folder", *words, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert says in said and "Traceback" not in said
+
+
+def test_every_source_has_help(capsys):
+    for name in ("study-folder", "mimic-cxr", "chexpert-plus"):
+        assert main(["prepare", name, "--help"]) == 0
+        assert "--prior-rule" in capsys.readouterr().out

@@ -11,8 +11,10 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 from pydicom import Dataset, dcmread
+from pydicom.config import disable_value_validation
 from pydicom.errors import InvalidDicomError
 
 from libra_monai.data.studies import NOT_FRONTAL, UNKNOWN_RANK, frontal_rank, is_lateral
@@ -62,19 +64,23 @@ class Header:
     reason: str | None = None
 
 
-def read_header(path: str) -> Header:
+def read_header(path: str, any_object: bool = False) -> Header:
     """The header of a chest radiograph.
 
     Args:
         path: any file.
+        any_object: whatever modality and body part it has.
 
     Raises:
         NotUsed: not DICOM, another modality or body part, or no picture in it.
     """
     try:
-        dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-        _check(dataset)
-        return _header(dataset)
+        with disable_value_validation(), catch_warnings():  # what pydicom says of a malformed value quotes it
+            simplefilter("ignore")
+            dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+            if not any_object:
+                _check(dataset)
+            return _header(dataset)
     except NotUsed:
         raise
     except InvalidDicomError:

@@ -24,6 +24,7 @@ from libra_monai.errors import ConfigError
 from libra_monai.registry import register
 
 _WRITTEN = ("datalist.json", "manifest.json", "dropped.csv")
+_ABSENT = ("", "none", "n/a")  # what stands in a section that says nothing
 _Found = dict[str, Header]  # path -> header
 
 
@@ -68,26 +69,49 @@ class StudyFolder:
         for folder, option in ((root, "SRC"), (reports, "--reports")):
             if folder is not None and not folder.is_dir():
                 raise ConfigError(f"{option} {folder} is no folder", "Give an existing folder.")
-        groups = self._groups(self._scan(root, out))
+        for study, found in self._grouped(self._scan(root, out)):
+            yield self._with_report(study, found, reports) if reports else study
+
+    def gather(self, paths: Iterable[Path]) -> list[Study]:
+        """The studies of several folders and files together, with absolute paths.
+
+        Args:
+            paths: folders of DICOM files, and single files.
+
+        Raises:
+            ConfigError: a path does not exist.
+        """
+        headers: _Found = {}
+        for place in paths:
+            base = Path(os.path.abspath(place))
+            if not base.exists():
+                raise ConfigError(f"{place} does not exist", "Give a folder of DICOM files, or a DICOM file.")
+            root, found = (base, self._scan(base, None)) if base.is_dir() else (base.parent, self._headers(base.parent, [base.name]))
+            headers |= {(root / path).as_posix(): header for path, header in found.items()}
+        return [study for study, _ in self._grouped(headers)]
+
+    def _grouped(self, headers: _Found) -> Iterator[tuple[Study, _Found]]:
+        groups = self._groups(headers)
         shared = Counter(uid for _, uid in groups)
         for (patient, uid), found in sorted(groups.items()):
             study = _study(patient, uid, found, shared[uid] > 1)
             self.notes["studies without a patient identifier, which have no prior"] += not patient
             self.notes["studies without a date that can be read, which have no prior"] += study.time is None
-            yield self._with_report(study, found, reports) if reports else study
+            yield study, found
 
     def _scan(self, root: Path, out: Path | None) -> _Found:
-        """All headers of a folder, in the order of their paths; what is none is noted in `skipped`."""
-        headers: _Found = {}
+        """All headers of a folder, in the order of their paths."""
         own = _own_files(root, out)
-        paths = sorted(path for path in self._files(root) if not own(path))
+        return self._headers(root, sorted(path for path in self._files(root) if not own(path)))
+
+    def _headers(self, root: Path, paths: Iterable[str]) -> _Found:
+        """The headers of files; what is none is noted in `skipped`."""
+        headers: _Found = {}
         for path in tqdm(paths, desc="headers", unit="file", delay=2):
             try:
                 headers[path] = read_header(str(root / path))
             except NotUsed as reason:
-                self.skipped.append((path, str(reason)))
-        for _, reason in self.skipped:
-            self.notes[f"files skipped: {reason}"] += 1
+                self._skip(path, str(reason))
         return headers
 
     def _files(self, root: Path) -> Iterator[str]:
@@ -96,17 +120,15 @@ class StudyFolder:
             for name in (*folders, *files):
                 full = Path(folder, name)
                 path = full.relative_to(root).as_posix()
-                if full.is_symlink() and not full.resolve().is_relative_to(base):
-                    self.skipped.append((path, "a link that leaves the folder"))
-                elif full.is_symlink() and full.is_dir():
-                    self.skipped.append((path, "a link to a folder"))
-                elif name in files and name.upper() != "DICOMDIR":
-                    if full.is_file():
-                        yield path
-                    else:
-                        self.skipped.append((path, "no regular file"))
+                reason = _why_not_read(full, base)
+                if reason:
+                    self._skip(path, reason)
                 elif name in files:
-                    self.skipped.append((path, "a DICOM directory"))
+                    yield path
+
+    def _skip(self, path: str, reason: str) -> None:
+        self.skipped.append((path, reason))
+        self.notes[f"files skipped: {reason}"] += 1
 
     def _groups(self, headers: _Found) -> dict[tuple[str, str], _Found]:
         """Headers by patient and study; without a study UID those of one folder are one study."""
@@ -131,7 +153,7 @@ class StudyFolder:
         self.sources.append(path)
         text = path.read_text(encoding="utf-8", errors="replace")
         parts = report_sections("\n" + "\n".join(f" {line.lstrip()}" for line in text.splitlines()))
-        given = {name: parts[name] for name in SECTIONS if parts.get(name)}
+        given = {name: parts[name] for name in SECTIONS if parts.get(name, "").strip(" .").lower() not in _ABSENT}
         return replace(study, sections={**study.sections, **given})
 
 
@@ -143,6 +165,17 @@ def _own_files(root: Path, out: Path | None) -> Callable[[str], bool]:
     if prefix == ".":
         return lambda path: path in _WRITTEN
     return lambda path: path.startswith(f"{prefix}/")
+
+
+def _why_not_read(full: Path, base: Path) -> str | None:
+    """Why an entry of a folder is not looked at; None for folders and files."""
+    if full.is_symlink() and not full.resolve().is_relative_to(base):
+        return "a link that leaves the folder"
+    if full.is_dir():
+        return "a link to a folder" if full.is_symlink() else None
+    if not full.is_file():
+        return "no regular file"
+    return "a DICOM directory" if full.name.upper() == "DICOMDIR" else None
 
 
 def _beside(reports: Path, name: str) -> Path | None:
