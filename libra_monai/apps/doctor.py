@@ -25,7 +25,9 @@ _SYNTAXES = {
     "JPEG 2000": "1.2.840.10008.1.2.4.90",
     "HTJ2K": "1.2.840.10008.1.2.4.201",
 }
-_NEEDED = {"uncompressed", "RLE", "JPEG", "JPEG 2000"}
+_BY_IMAGECODECS = {
+    "JPEG": "JPEG8", "JPEG lossless": "JPEG8", "JPEG-LS": "JPEGLS", "JPEG 2000": "JPEG2K", "HTJ2K": "HTJ2K"
+}  # fmt: skip
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,12 +83,20 @@ def _codecs() -> Iterator[tuple[bool, bool, str, str]]:
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
+    try:
+        import imagecodecs
+    except ImportError:
+        imagecodecs = None
     for name, uid in _SYNTAXES.items():
+        by = getattr(imagecodecs, _BY_IMAGECODECS.get(name, ""), None)
+        if by is not None and by.available:
+            yield True, True, f"DICOM {name} by imagecodecs {imagecodecs.__version__}", ""
+            continue
         try:
             good = get_decoder(UID(uid)).is_available
         except NotImplementedError:
             good = False
-        yield good, name in _NEEDED, f"DICOM {name}", "pip install pylibjpeg-openjpeg python-gdcm"
+        yield good, True, f"DICOM {name}", "pip install imagecodecs pylibjpeg-openjpeg pylibjpeg-rle"
 
 
 def _accelerator() -> Iterator[tuple[bool, bool, str, str]]:

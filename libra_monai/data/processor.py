@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from libra_monai import registry
+from libra_monai.data.cache import PictureCache
 from libra_monai.data.dataset import FAILURE, failure_of
 from libra_monai.errors import ConfigError, ModelError, StudyError
 from libra_monai.files import write_json
@@ -77,16 +78,26 @@ class StudyProcessor:
         self.square = FitSquare(image_size, fill, aspect)
         self.table = normalising_table(channels, mean, std)
 
-    def pictures(self, root: str, remember: bool = False, views: Sequence[str] = VIEWS) -> StudyPicturesd:
+    def pictures(
+        self,
+        root: str,
+        remember: bool = False,
+        views: Sequence[str] = VIEWS,
+        cache: str | Path | None = None,
+        reading: Mapping[str, Any] | None = None,
+    ) -> StudyPicturesd:
         """The transform from the paths of a record to uint8 pictures of this model's size.
 
         Args:
             root: folder the paths are relative to.
             remember: keep pictures in memory, so that each file is read once.
             views: views the model looks at.
+            cache: folder that keeps finished pictures between runs; None keeps none.
+            reading: arguments of `LoadRadiograph`, such as `policy` or `equalise`.
         """
-        steps = [LoadRadiograph(), self.square]
-        return StudyPicturesd(steps, root, tuple(views), remember, hide=not self.prompt.pictures)
+        steps = [LoadRadiograph(**dict(reading or {})), self.square]
+        kept = None if cache is None else PictureCache(cache, steps)
+        return StudyPicturesd(steps, root, tuple(views), remember, hide=not self.prompt.pictures, cache=kept)
 
     def normalise(self, pictures: Sequence[Tensor]) -> Tensor:
         """uint8 pictures U x [1,h,w] to float32 [U,C,h,w], to the bit as Hugging Face's processors do."""

@@ -13,7 +13,7 @@ from libra_monai.files import append_jsonl, write_jsonl
 from libra_monai.handlers.failures import FailureLog
 from libra_monai.outputs import write_draft, write_html_report
 from libra_monai.outputs.html import MAX_STUDIES, SHOWN
-from libra_monai.transforms import FitSquare, LoadRadiograph, StudyPicturesd
+from libra_monai.transforms import ACCEPT_ALL, FitSquare, LoadRadiograph, StudyPicturesd
 from libra_monai.types import ReportDraft
 
 
@@ -31,7 +31,7 @@ class PredictionWriter:
 
     def __init__(self, output_dir: str | Path, root: str, title: str, failures: FailureLog | None = None) -> None:
         self.folder, self.title, self.failures = Path(output_dir), title, failures
-        self.pictures = StudyPicturesd([LoadRadiograph(), FitSquare(SHOWN)], root)
+        self.pictures = StudyPicturesd([LoadRadiograph(policy=ACCEPT_ALL), FitSquare(SHOWN)], root, policy=ACCEPT_ALL)
         self.partial = self.folder / "predictions.partial.jsonl"
         self.drafts: list[ReportDraft] = []
         self.records: list[Any] = []

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from libra_monai.files import write_text
 from libra_monai.outputs.change_words import mark_changes
-from libra_monai.transforms import FitSquare, LoadRadiograph
+from libra_monai.transforms import ACCEPT_ALL, FitSquare, LoadRadiograph
 from libra_monai.types import Record, ReportDraft
 
 MAX_STUDIES = 40  # keeps the page within a few megabytes
@@ -71,7 +71,7 @@ def write_study_page(path: str | Path, draft: ReportDraft, files: Mapping[str, s
         draft: the draft.
         files: view -> path of the picture it was written from.
     """
-    read = Compose([LoadRadiograph(), FitSquare(SHOWN)])
+    read = Compose([LoadRadiograph(policy=ACCEPT_ALL), FitSquare(SHOWN)])
     return write_html_report(path, f"Draft of {draft.study_id}", [draft], [dict(files)], read)
 
 

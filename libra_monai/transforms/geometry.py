@@ -40,6 +40,11 @@ class FitSquare(Transform):
             raise ConfigError(f"fill {fill} is no grey level", "Give a number from 0 (black) to 255 (white).")
         self.size, self.fill, self.aspect = size, fill, aspect
 
+    @property
+    def settings(self) -> dict[str, int | str]:
+        """What the result depends on besides the picture, for caches."""
+        return {"size": self.size, "fill": self.fill, "aspect": self.aspect}
+
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         grey = np.asarray(pixels[0].cpu(), dtype=np.uint8)
         square = self._padded(grey) if self.aspect == "pad" else self._cropped(grey)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
+
 import numpy as np
 import pydicom
 import pytest
@@ -13,6 +16,9 @@ from pydicom.sequence import Sequence
 
 from libra_monai.errors import StudyError
 from libra_monai.transforms import FitSquare, LoadRadiograph, StudyPicturesd
+from libra_monai.transforms.decoder_process import DecoderProcess
+
+from .dicoms import LOSSLESS, NEEDS_IMAGECODECS, write
 
 RAMP = np.tile(np.linspace(0, 1, 64), (48, 1))  # dark on the left, bright on the right
 
@@ -104,6 +110,25 @@ def test_png_modes_give_the_same_grey(tmp_path, mode):
     assert np.abs(_read(tmp_path / "a.png") - np.rint(255 * RAMP)).max() <= (4 if mode == "P" else 1)
 
 
+@pytest.mark.parametrize(("ending", "loss"), [("tif", 0), ("bmp", 0), ("jp2", 4), ("gif", 0), ("webp", 8)])
+def test_other_kinds_of_pictures_are_read_by_the_child(tmp_path, ending, loss, monkeypatch):
+    grey = np.rint(255 * RAMP).astype(np.uint8)
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(grey).save(path)
+    starts = []
+    decode = DecoderProcess.decode
+    monkeypatch.setattr(DecoderProcess, "decode", lambda self, *given: (starts.append(1), decode(self, *given))[1])
+    assert np.abs(_read(path) - grey.astype(int)).max() <= loss and starts == [1]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    with pytest.raises(StudyError, match="picture"):
+        LoadRadiograph()(path)
+
+
+def test_a_deep_tiff_keeps_its_grey_levels(tmp_path):
+    Image.fromarray((10000 + 40000 * RAMP).astype(np.uint16)).save(tmp_path / "a.tif")
+    assert np.abs(_read(tmp_path / "a.tif") - 255 * RAMP).max() <= 1
+
+
 def test_a_dicom_is_known_by_its_content_not_its_name(tmp_path):
     path = _dicom(tmp_path / "picture.png", 4000 * RAMP)
     assert np.abs(_read(path) - 255 * RAMP).max() <= 1
@@ -161,6 +186,56 @@ def test_a_senseless_header_fails_its_study_only(tmp_path, spoil):
         LoadRadiograph()(path)
     except StudyError as error:
         assert error.file == str(path) and error.remedy
+
+
+@pytest.mark.parametrize("syntax", [name for name in LOSSLESS if name not in NEEDS_IMAGECODECS])
+def test_a_file_cut_anywhere_is_refused_or_whole(tmp_path, syntax):
+    whole = write(tmp_path / "whole.dcm", np.rint(4000 * RAMP), syntax=syntax)
+    data, expected, path = whole.read_bytes(), _read(whole), tmp_path / "cut.dcm"
+    for length in range(0, len(data), max(1, len(data) // 60)):
+        path.write_bytes(data[:length])
+        with pytest.raises(StudyError) as caught:
+            LoadRadiograph()(path)
+        assert caught.value.reason and caught.value.remedy
+    path.write_bytes(data)
+    assert np.array_equal(_read(path), expected)
+
+
+def _png_that_claims(path, columns, rows):
+    Image.fromarray(np.rint(255 * RAMP).astype(np.uint8)).save(path, format="PNG")
+    data = bytearray(path.read_bytes())
+    data[16:24] = columns.to_bytes(4, "big") + rows.to_bytes(4, "big")
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: write(p, RAMP, Rows=65535, Columns=65535),
+        lambda p: write(p, RAMP, Rows=48, Columns=64, NumberOfFrames=2**31 - 1),
+        lambda p: _png_that_claims(p, 46341, 46341),
+        lambda p: _png_that_claims(p, 2**31 - 1, 1),
+        lambda p: _png_that_claims(p, 12000, 12000),
+    ],
+    ids=["DICOM", "DICOM frames", "PNG of 2^31", "PNG of one row", "PNG of 144 million"],
+)
+def test_a_claim_of_too_many_pixels_is_refused_before_memory_is_taken(tmp_path, make):
+    path = tmp_path / "a.dcm"
+    make(path)
+    tracemalloc.start()
+    with pytest.raises(StudyError, match="claims|pixels|decoded"):
+        LoadRadiograph()(path)
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+def test_a_deflated_file_that_would_fill_the_memory_is_refused_before_it_does(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.dcm", np.rint(4000 * RAMP), syntax="deflated")
+    assert _read(path).max() == 255
+    monkeypatch.setattr("libra_monai.transforms.dicom._MAX_FILE", 5000)
+    with pytest.raises(StudyError, match="larger than"):
+        LoadRadiograph()(path)
 
 
 def test_a_broken_png_is_refused(tmp_path):

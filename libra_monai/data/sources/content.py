@@ -92,7 +92,7 @@ def _look(path: str, root: str | os.PathLike, check: str) -> Content:
 
 
 def _pixel_key(path: str) -> str:
-    from libra_monai.transforms import LoadRadiograph
+    from libra_monai.transforms import ACCEPT_ALL, LoadRadiograph
 
-    pixels = LoadRadiograph()(path).numpy()
+    pixels = LoadRadiograph(policy=ACCEPT_ALL)(path).numpy()
     return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
