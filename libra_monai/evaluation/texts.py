@@ -20,6 +20,7 @@ from libra_monai.data.datalist import load_records
 from libra_monai.data.schema import FIELDS, SPLITS
 from libra_monai.errors import ConfigError
 from libra_monai.metrics.base import plain_text
+from libra_monai.outputs.draft import UNREVIEWED
 from libra_monai.types import FAILURE
 
 SECTION = "findings"
@@ -40,6 +41,7 @@ class Texts:
         records: study -> fields of the datalist that the file knows, `study_id` among them.
         repeated: rows that repeat a study with the same text.
         unusable: items of a datalist that are no records, with the reason.
+        marks: sentences that head the drafts.
     """
 
     path: str
@@ -47,6 +49,7 @@ class Texts:
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     repeated: int = 0
     unusable: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=lambda: [f"{UNREVIEWED}."])
 
     def add(self, where: str, study: str, text: str, record: Mapping[str, Any]) -> None:
         """Take in one row.
@@ -126,6 +129,8 @@ def _from_rows(path: str | Path, keys: Sequence[str]) -> Texts:
         wanted = " or ".join(f"'{name}'" for name in keys)
         raise ConfigError(f"{path}: no key {wanted}; it has {', '.join(columns[:12])}", "Rename it, or name it by --section.")
     found = Texts(str(path))
+    if isinstance(rows[0][1].get("marks"), list):
+        found.marks = [plain_text(mark) for mark in rows[0][1]["marks"]] or found.marks
     for where, row in rows:
         found.add(where, _study(row, where), _text(row.get(key), key, where), _record(row, where))
     return found
