@@ -19,6 +19,7 @@ from libra_monai.metrics.statistics import RESAMPLES, bootstrap
 from libra_monai.types import Record
 
 _GAPS = ((24, "under 1 day"), (168, "1 to 7 days"), (720, "7 to 30 days"), (8760, "1 to 12 months"))
+STRATA = ("prior", "gap", "view", "projection", "finding", "length")
 UNKNOWN = "unknown"
 LEAST = 5  # studies a group needs for an interval
 
@@ -35,7 +36,7 @@ def find_strata(studies: Sequence[Record], references: Sequence[str], others: Ma
     """
     known = others if others is not None else {str(s["study_id"]): s for s in studies}
     quarters = _quarters([len(text.split()) for text in references])
-    found: Strata = {}
+    found: Strata = {stratum: {} for stratum in STRATA}
     for row, (study, text) in enumerate(zip(studies, references, strict=True)):
         groups = {
             "prior": [_prior(study)],
@@ -48,8 +49,8 @@ def find_strata(studies: Sequence[Record], references: Sequence[str], others: Ma
         for stratum, names in groups.items():
             for name in names:
                 if name is not None:
-                    found.setdefault(stratum, {}).setdefault(name, []).append(row)
-    return {stratum: {name: groups[name] for name in sorted(groups, key=_order)} for stratum, groups in found.items()}
+                    found[stratum].setdefault(name, []).append(row)
+    return {stratum: {name: groups[name] for name in sorted(groups, key=_order)} for stratum, groups in found.items() if groups}
 
 
 def group_names(strata: Strata, studies: Sequence[Record]) -> dict[str, dict[str, str]]:

@@ -93,7 +93,8 @@ def write_evaluation_page(
 def _columns(key: str | None, scores: Mapping[str, Any]) -> list[str]:
     """The few metrics that strata show: the key metric, findings, change, text."""
     change = [name for name in scores if "change" in name and "f1" in name]
-    wanted = [key, "finding_side_micro_f1", *change, "rouge_l_coco", "rouge_l_f1", "bleu_4_coco", *scores]
+    text = [name for name in ("rouge_l_coco", "rouge_l_f1") if name in scores][:1]
+    wanted = [key, "finding_side_micro_f1", *change[:1], *text, "bleu_4_coco", *scores]
     return list(dict.fromkeys(name for name in wanted if name in scores))[:SHOWN_METRICS]
 
 
