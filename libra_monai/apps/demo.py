@@ -94,6 +94,9 @@ def _summary(out: Path, started: float) -> None:
     scores = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     _title(f"Done in {_elapsed(started)}. All of it is synthetic, not for clinical use.")
     for name, score in scores.items():
+        if "skipped" in score:
+            print(f"  {name:<24} skipped: {score['skipped']}")
+            continue
         print(f"  {name:<24} {score['value']:.3f}  [{score['low']:.3f}, {score['high']:.3f}]  n {score['n']}")
     print(f"\nLook at {out / 'report.html'} in a browser: pictures, drafts, references, scores.")
     print(f"Drafts: {out / 'predictions.jsonl'}   scores: {out / 'metrics.json'}")
