@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     both = parser.add_argument_group("both")
     both.add_argument("--against", metavar="FILE", help="drafts of another system, compared study by study")
     both.add_argument("--profile", metavar="NAME", help="metrics as others report them: libra (all registered metrics)")
-    both.add_argument("--metrics", metavar="NAMES", help="only these registered metrics: a,b")
+    both.add_argument("--metrics", metavar="NAMES", help="only these registered metrics: a,b:argument=value")
     both.add_argument("--section", metavar="NAME", help="section of the datalist, or column of the text (findings)")
     both.add_argument("--split", metavar="NAME", help="split of the datalist (all; with a model test)")
     both.add_argument("--data-root", metavar="DIR", help="folder of the pictures (the datalist's)")
@@ -139,7 +139,6 @@ def _draft_and_score(args: argparse.Namespace, drafter: Any, records: Sequence[A
 
 
 def _scoring(args: argparse.Namespace) -> Any:
-    from libra_monai import registry
     from libra_monai.errors import ConfigError
     from libra_monai.evaluation.files import Scoring
     from libra_monai.metrics import build_metrics
@@ -148,7 +147,7 @@ def _scoring(args: argparse.Namespace) -> Any:
         raise ConfigError("both --profile and --metrics", "Give one of them.")
 
     def metrics() -> list[Any]:
-        return [registry.build("metric", name) for name in _names(args.metrics)] if args.metrics else build_metrics(args.profile)
+        return [_metric(text) for text in _names(args.metrics)] if args.metrics else build_metrics(args.profile)
 
     metrics()  # a name that does not exist is told before any work
     return Scoring(metrics, args.resamples, args.unit, args.key)
@@ -160,6 +159,17 @@ def _other(args: argparse.Namespace, references: Any) -> Any:
     from libra_monai.evaluation.texts import read_drafts
 
     return pair(read_drafts(args.against), references, args.missing) if args.against else None
+
+
+def _metric(text: str) -> Any:
+    """A metric from `name` or `name:argument=value`."""
+    from libra_monai import registry
+    from libra_monai.errors import ConfigError
+
+    name, *options = text.split(":")
+    if not all("=" in option for option in options):
+        raise ConfigError(f"--metrics {text}", "Write name, or name:argument=value.")
+    return registry.build("metric", name, **dict(option.split("=", 1) for option in options))
 
 
 def _names(text: str) -> list[str]:

@@ -4,6 +4,7 @@
 from libra_monai.metrics.base import ReportMetric
 from libra_monai.metrics.bleu import Bleu, Bleu13a
 from libra_monai.metrics.findings import FindingF1
+from libra_monai.metrics.radgraph import RadGraphF1
 from libra_monai.metrics.rouge import RougeL, RougeLF1
 from libra_monai.metrics.score import (
     build_metrics,
@@ -19,6 +20,7 @@ __all__ = [
     "Bleu",
     "Bleu13a",
     "FindingF1",
+    "RadGraphF1",
     "ReportMetric",
     "RougeL",
     "RougeLF1",
