@@ -20,13 +20,14 @@ ALL = "all"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `libra-monai evaluate`."""
     texts = parser.add_argument_group("without a model")
-    texts.add_argument("--predictions", metavar="FILE", help="drafts: predictions.jsonl, JSON lines or CSV with study_id and text")
+    texts.add_argument("--predictions", metavar="FILE", help="drafts: JSON lines or CSV with study_id and text")
     texts.add_argument("--references", metavar="FILE", help="datalist, JSON lines or CSV (`reference` beside the drafts)")
-    texts.add_argument("--missing", default="leave-out", choices=("leave-out", "empty"), help="references without a draft (leave-out)")
+    missing = ("leave-out", "empty")
+    texts.add_argument("--missing", default=missing[0], choices=missing, help="references without a draft (leave-out)")
     model = parser.add_argument_group("with a model")
     model.add_argument("--model", metavar="DIR", help="model folder")
     model.add_argument("--datalist", metavar="FILE", help="studies to draft")
-    model.add_argument("--controls", nargs="?", const=ALL, metavar="NAMES", help="run the control suite, or the named controls: a,b")
+    model.add_argument("--controls", nargs="?", const=ALL, metavar="NAMES", help="the control suite, or some of it: a,b")
     model.add_argument("--limit", type=int, metavar="N", help="only the first studies")
     model.add_argument("--batch-size", type=int, default=16, metavar="N", help="studies a batch (16)")
     model.add_argument("--max-new-tokens", type=int, default=160, metavar="N", help="longest draft (160)")
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, wanted) is not None and not getattr(args, without):
             raise ConfigError(f"--{wanted} without --{without}", f"Give --{without} as well.")
     if bool(args.predictions) == bool(args.model):
-        raise ConfigError("nothing to score" if not args.model else "both --predictions and --model", "Give one of --predictions and --model.")
+        what = "both --predictions and --model" if args.model else "nothing to score"
+        raise ConfigError(what, "Give one of --predictions and --model.")
     if args.resamples < 1:
         raise ConfigError(f"--resamples is {args.resamples}", "Give 1 or more.")
     check_writable(args.out, "--out")
@@ -69,7 +71,10 @@ def _score_texts(args: argparse.Namespace) -> int:
     from libra_monai.evaluation.texts import read_drafts, read_references, references_within
 
     drafts = read_drafts(args.predictions)
-    references = read_references(args.references, args.section, args.split) if args.references else references_within(args.predictions)
+    if args.references:
+        references = read_references(args.references, args.section, args.split)
+    else:
+        references = references_within(args.predictions)
     pairs = pair(drafts, references, args.missing)
     root = args.data_root or (str(Path(args.references).resolve().parent) if args.references else None)
     title = f"Evaluation of {Path(args.predictions).name}"

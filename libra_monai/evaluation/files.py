@@ -41,16 +41,10 @@ class Scoring:
 
 
 def write_evaluation(
-    out: str | Path,
-    title: str,
-    pairs: Pairs,
-    scoring: Scoring,
-    other: Pairs | None = None,
-    controls: Mapping[str, Any] | None = None,
-    root: str | None = None,
-    known: Mapping[str, Record] | None = None,
+    out: str | Path, title: str, pairs: Pairs, scoring: Scoring, other: Pairs | None = None,
+    controls: Mapping[str, Any] | None = None, root: str | None = None, known: Mapping[str, Record] | None = None,
     marks: Sequence[str] = (f"{UNREVIEWED}.",),
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Score, and write `metrics.json`, `per_study.csv`, `strata.json`, `coverage.json` and `evaluation.html`.
 
     With another system also `comparison.json`, with controls `controls.json`.
@@ -72,29 +66,33 @@ def write_evaluation(
     Raises:
         ConfigError: the key metric was not computed.
     """
-    folder = Path(out)
     metrics = pairs.score(list(scoring.metrics()))
-    scores = summarise(metrics, scoring.resamples, scoring.unit)
-    key = _key(scoring.key, scores)
-    strata = find_strata(pairs.studies, pairs.references, known)
-    rows = per_study_rows(metrics, group_names(strata, pairs.studies))
-    by_group = score_strata(metrics, strata, pairs.studies, scoring.resamples, scoring.unit)
-    comparison = None if other is None else _compare(metrics, other, scoring)
-    write_json(folder / "metrics.json", scores)
-    write_table(folder / "per_study.csv", rows)
-    write_json(folder / "strata.json", by_group)
-    write_json(folder / "coverage.json", pairs.coverage)
-    for name, content in (("comparison", comparison), ("controls", controls)):
+    page = _evaluate(title, pairs, metrics, scoring, known)
+    page.controls, page.marks = controls, marks
+    page.comparison = None if other is None else _compare(metrics, other, scoring)
+    folder = Path(out)
+    write_table(folder / "per_study.csv", page.per_study)
+    contents = {"metrics": page.scores, "strata": page.strata, "coverage": pairs.coverage}
+    for name, content in {**contents, "comparison": page.comparison, "controls": controls}.items():
         if content is not None:
             write_json(folder / f"{name}.json", content)
-    page = Evaluation(
-        title=title, scores=scores, studies=pairs.studies, drafts=pairs.drafts, references=pairs.references,
-        per_study=rows, key=key, lower={name for metric in metrics for name in metric.lower_is_better},
-        strata=by_group, comparison=comparison, controls=controls, notes=notes(pairs.coverage), marks=marks,
-        resamples=scoring.resamples, unit=scoring.unit,
-    )  # fmt: skip
     write_evaluation_page(folder / "evaluation.html", page, picture_reader(root))
-    return scores
+    return dict(page.scores)
+
+
+def _evaluate(
+    title: str, pairs: Pairs, metrics: Sequence[ReportMetric], scoring: Scoring, known: Mapping[str, Record] | None
+) -> Evaluation:
+    """Scores, strata and values per study."""
+    scores = summarise(metrics, scoring.resamples, scoring.unit)
+    strata = find_strata(pairs.studies, pairs.references, known)
+    return Evaluation(
+        title=title, scores=scores, studies=pairs.studies, drafts=pairs.drafts, references=pairs.references,
+        per_study=per_study_rows(metrics, group_names(strata, pairs.studies)), key=_key(scoring.key, scores),
+        lower={name for metric in metrics for name in metric.lower_is_better},
+        strata=score_strata(metrics, strata, pairs.studies, scoring.resamples, scoring.unit),
+        notes=notes(pairs.coverage), resamples=scoring.resamples, unit=scoring.unit,
+    )  # fmt: skip
 
 
 def notes(coverage: Mapping[str, Any]) -> list[str]:
@@ -106,16 +104,16 @@ def notes(coverage: Mapping[str, Any]) -> list[str]:
     said = []
     without = coverage["references_without_draft"]["n"]
     if without:
-        how = "were scored as empty drafts" if coverage["missing"] == "empty" else "were left out"
-        said.append(f"{without} studies have a reference but no draft and {how}.")
+        how = "scored as empty drafts" if coverage["missing"] == "empty" else "left out"
+        said.append(f"References without a draft: {without}, {how}.")
     if coverage["drafts_without_reference"]["n"]:
-        said.append(f"{coverage['drafts_without_reference']['n']} drafts have no reference and were left out.")
+        said.append(f"Drafts without a reference: {coverage['drafts_without_reference']['n']}, left out.")
     if coverage["empty_drafts"]:
-        said.append(f"{coverage['empty_drafts']} drafts are empty and score what an empty text scores.")
+        said.append(f"Empty drafts: {coverage['empty_drafts']}, scored as empty texts.")
     if coverage["repeated_rows"]:
-        said.append(f"{coverage['repeated_rows']} rows repeat a study and were counted once.")
+        said.append(f"Rows that repeat a study: {coverage['repeated_rows']}, counted once.")
     if coverage["unusable_items"]["n"]:
-        said.append(f"{coverage['unusable_items']['n']} items of the datalist cannot be used: see coverage.json.")
+        said.append(f"Items of the datalist that cannot be used: {coverage['unusable_items']['n']}, see coverage.json.")
     return said
 
 

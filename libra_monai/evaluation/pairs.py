@@ -72,18 +72,6 @@ def pair(drafts: Texts, references: Texts, missing: str = "leave-out") -> Pairs:
     return Pairs(studies, texts, [references.texts[study] for study in used], coverage)
 
 
-def shared_only(pairs: Pairs, other: Texts) -> Pairs:
-    """The studies of which another system has a draft too.
-
-    Args:
-        pairs: of the first system.
-        other: drafts of the second.
-    """
-    kept = [i for i, study in enumerate(pairs.studies) if study["study_id"] in other.texts]
-    columns = [[column[i] for i in kept] for column in (pairs.studies, pairs.drafts, pairs.references)]
-    return Pairs(*columns, coverage={**pairs.coverage, "scored": len(kept)})
-
-
 def _joined(reference: Record, draft: Record) -> dict[str, Any]:
     """What the reference's file knows of a study, completed by the draft's."""
     known = {name: value for name, value in reference.items() if value is not None}

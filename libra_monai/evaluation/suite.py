@@ -84,17 +84,20 @@ def run_controls(
     judge = _Judge(metrics, target, resamples, unit)
     lookup = known if known is not None else {r["study_id"]: r for r in usable}
     rows = {control.name: _run(control, drafter, usable, lookup, given, judge, seed) for control in chosen}
-    baseline = summarise(judge.score(usable, given), resamples, unit)
-    table = {
-        "studies": len(usable),
-        "with_prior": sum(bool(r.get("prior")) for r in usable),
-        "drafts_distinct": len({draft.text for draft in given.values()}),
-        "baseline": baseline,
-        "baseline_claims": judge.claims_of(usable, given),
-        "constant": judge.constant(usable),
-        "controls": rows,
-    }
+    table = {**_as_given(usable, given, judge), "controls": rows}
     return {"answers": answers(table), **table}, given
+
+
+def _as_given(records: Sequence[Record], given: Mapping[str, ReportDraft], judge: _Judge) -> dict[str, Any]:
+    """What the controls are compared with."""
+    return {
+        "studies": len(records),
+        "with_prior": sum(bool(r.get("prior")) for r in records),
+        "drafts_distinct": len({given[r["study_id"]].text for r in records}),
+        "baseline": summarise(judge.score(records, given), judge.resamples, judge.unit),
+        "baseline_claims": judge.claims_of(records, given),
+        "constant": judge.constant(records),
+    }
 
 
 def find_controls(names: Sequence[str] | None = None) -> list[Control]:

@@ -63,7 +63,8 @@ class RadGraphF1(ReportMetric):
         if self._known is None:
             self._known = _read(str(self.graphs))
         if text not in self._known:
-            raise ConfigError(f"{self.graphs}: no graph of a text of study '{study}'", "Make graphs of all drafts and references.")
+            what = f"{self.graphs}: no graph of a text of study '{study}'"
+            raise ConfigError(what, "Make graphs of all drafts and references.")
         return self._known[text]
 
 

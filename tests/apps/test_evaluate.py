@@ -32,7 +32,7 @@ def test_texts_are_scored_without_a_model(phantom, texts, capsys):
     out = texts / "out"
     code = _evaluate("--predictions", texts / "p.jsonl", "--references", phantom / "datalist.json", "--split", "training",
                      "--against", texts / "q.csv", "--out", out)  # fmt: skip
-    assert code == 0 and "1 studies have a reference but no draft" in capsys.readouterr().out
+    assert code == 0 and "References without a draft: 1, left out" in capsys.readouterr().out
     scores = json.loads((out / "metrics.json").read_text())
     for name, score in scores.items():
         assert set(score) in ({"value", "low", "high", "n", "signature"}, {"skipped"}), name
