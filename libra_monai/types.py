@@ -77,10 +77,12 @@ class PictureNotes:
     Args:
         uids: SOP instance UIDs of the pictures used, where they have one.
         warnings: what the reader of the draft should know of them.
+        export_allowed: False if one of them has writing in its pixels that the gate's policy does not accept.
     """
 
     uids: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    export_allowed: bool = True
 
 
 @dataclass
@@ -196,6 +198,7 @@ class ReportDraft:
         patient_id, prior_study_id: from the record, None if unknown.
         reference: the radiologist's text where the record has one.
         input_uids: SOP instance UIDs of the pictures used, where known.
+        export_allowed: False forbids every writer to put pictures of the study into what it writes, see `PictureNotes`.
     """
 
     study_id: str
@@ -209,6 +212,7 @@ class ReportDraft:
     prior_study_id: str | None = None
     reference: str | None = None
     input_uids: list[str] = field(default_factory=list)
+    export_allowed: bool = True
 
     @property
     def text(self) -> str:

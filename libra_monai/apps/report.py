@@ -27,6 +27,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-gap", type=float, metavar="HOURS", help="priors further back are not used (no limit)")
     parser.add_argument("--unknown-views", action="store_true", help="pictures of unknown view may count as frontal")
     parser.add_argument("--explain", action="store_true", help="say how studies were chosen")
+    parser.add_argument(
+        "--policy", action="append", default=[], metavar="NAME=WORD",
+        help="what the input gate does about a finding: refuse, warn or accept, such as missing_view=refuse; or a limit,"
+        " such as min_age=16; burned_in=accept also shows pictures with writing in the page; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--equalise", action="store_true", help="grey levels of DICOM files the way of MIMIC-CXR-JPG")
+    parser.add_argument("--picture-cache", metavar="DIR", help="folder that keeps finished pictures for the next time")
     parser.add_argument("--model", metavar="DIR", help="model folder (the shipped small model)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--format", default="text,json,html", help="text, json, html (all three)")
@@ -47,10 +54,12 @@ def run(args: argparse.Namespace) -> int:
     formats = [name.strip() for name in args.format.split(",") if name.strip()]
     _check_formats(formats)
     _check_request(args)
+    reading = _reading(args)
     check_writable(args.out, "--out")
     log = FailureLog(args.out)
     requests = list(_requests(args))
-    loaded = load_pretrained(args.model or paths.tiny_model(), device=pick_device(args.device), dtype=pick_dtype(args.dtype))
+    place, kind = pick_device(args.device), pick_dtype(args.dtype)
+    loaded = load_pretrained(args.model or paths.tiny_model(), None, place, kind, reading, args.picture_cache)
     failed = []
     for study_id, record, notes in requests:
         try:
@@ -129,9 +138,24 @@ def _report(loaded: Any, record: dict[str, Any], notes: list[str], formats: list
     written = write_draft(draft, out, [name for name in formats if name != "html"])
     if "html" in formats:
         page = "report.html" if alone else f"{file_name(draft.study_id)}.html"
-        written.append(write_study_page(Path(out) / page, draft, record))
+        written.append(write_study_page(Path(out) / page, draft, record, loaded.reading))
     print("\n".join([*draft.marks, "", draft.text, *(f"Note: {note}" for note in draft.warnings), ""]))
     print("Written: " + ", ".join(str(path) for path in written))
+
+
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `LoadRadiograph` from the options; wrong ones end the command before a model is loaded."""
+    from libra_monai.apps.workflow import parse_value
+    from libra_monai.errors import ConfigError
+    from libra_monai.transforms.reading import reader
+
+    wrong = next((text for text in args.policy if "=" not in text), None)
+    if wrong:
+        raise ConfigError(f"--policy {wrong} has no value", "Write it as NAME=WORD, such as missing_view=refuse.")
+    policy = {name: parse_value(value) for name, _, value in (text.partition("=") for text in args.policy)}
+    reading = {"policy": policy, "equalise": args.equalise}
+    reader(reading)
+    return reading
 
 
 def _check_request(args: argparse.Namespace) -> None:

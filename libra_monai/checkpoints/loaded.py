@@ -37,6 +37,8 @@ class LoadedModel:
         card: `name`, `version`, `training_data`.
         device: where it runs.
         decoding: how text is generated.
+        reading: arguments of `LoadRadiograph`, such as `policy`; None is the safe default.
+        picture_cache: folder that keeps finished pictures between runs; None keeps none.
     """
 
     model: ReportModel
@@ -44,6 +46,8 @@ class LoadedModel:
     card: Mapping[str, Any]
     device: torch.device
     decoding: Decoding
+    reading: Mapping[str, Any] | None = None
+    picture_cache: str | Path | None = None
 
     def report(
         self,
@@ -80,7 +84,8 @@ class LoadedModel:
         Raises:
             StudyError: a file cannot be used; the message names it and the remedy.
         """
-        dataset = StudyDataset([record], self.processor.pictures(str(root)))
+        read = self.processor.pictures(str(root), reading=self.reading, cache=self.picture_cache)
+        dataset = StudyDataset([record], read)
         batch = self.processor.collate([dataset[0]])
         if batch.failures:
             failure = batch.failures[0]
@@ -96,6 +101,8 @@ def load_pretrained(
     encoder: str | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    reading: Mapping[str, Any] | None = None,
+    picture_cache: str | Path | None = None,
 ) -> LoadedModel:
     """Load a model folder, or a published checkpoint as it is.
 
@@ -104,6 +111,7 @@ def load_pretrained(
         encoder: folder or hub name of encoder weights, for folders that leave them out.
         device: where to run.
         dtype: float type of the weights; default float32.
+        reading, picture_cache: how pictures are read and kept, see `LoadedModel`.
 
     Raises:
         ModelError: the folder is no model folder, or its tensors do not fit.
@@ -115,7 +123,8 @@ def load_pretrained(
         else:
             model, processor, card = _load_folder(Path(folder), encoder)
     check_same_size(processor, model.encoder)
-    return LoadedModel(model.to(device=device, dtype=dtype).eval(), processor, card, torch.device(device), Decoding())
+    model = model.to(device=device, dtype=dtype).eval()
+    return LoadedModel(model, processor, card, torch.device(device), Decoding(), reading, picture_cache)
 
 
 @contextmanager

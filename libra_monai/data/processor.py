@@ -23,7 +23,8 @@ from libra_monai.errors import ConfigError, ModelError, StudyError
 from libra_monai.files import write_json
 from libra_monai.text import encode_conversation, encode_prompt, load_tokenizer, request_text, split_answer
 from libra_monai.text.prompts import find_prompt
-from libra_monai.transforms import FitSquare, LoadRadiograph, StudyPicturesd
+from libra_monai.transforms import FitSquare, StudyPicturesd
+from libra_monai.transforms.reading import reader
 from libra_monai.types import IGNORE, VIEWS, Failure, Generation, PictureNotes, StudyBatch
 
 _FILE = "processor.json"
@@ -94,8 +95,11 @@ class StudyProcessor:
             views: views the model looks at.
             cache: folder that keeps finished pictures between runs; None keeps none.
             reading: arguments of `LoadRadiograph`, such as `policy` or `equalise`.
+
+        Raises:
+            ConfigError: an argument of `LoadRadiograph` does not exist or makes no sense.
         """
-        steps = [LoadRadiograph(**dict(reading or {})), self.square]
+        steps = [reader(reading), self.square]
         kept = None if cache is None else PictureCache(cache, steps)
         return StudyPicturesd(steps, root, tuple(views), remember, hide=not self.prompt.pictures, cache=kept)
 
@@ -262,6 +266,7 @@ def _notes(item: Mapping[str, Any]) -> PictureNotes:
         if meta.get("sop_uid"):
             notes.uids.append(meta["sop_uid"])
         notes.warnings += [f"{view}: {warning}" for warning in meta.get("warnings", [])]
+        notes.export_allowed &= bool(meta.get("export_allowed", True))
     return notes
 
 

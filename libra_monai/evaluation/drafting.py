@@ -23,14 +23,19 @@ from libra_monai.evaluation.controls import ChangePictures, Control, is_dicom
 from libra_monai.inferers import ReportInferer
 from libra_monai.outputs import drafts_of
 from libra_monai.transforms import ACCEPT_ALL, LoadRadiograph, StudyPicturesd
+from libra_monai.transforms.reading import reader
 from libra_monai.types import Failure, Record, ReportDraft
 
 
 class ThroughPng(Transform):
-    """Read a radiograph, write it as PNG at full size, and read that: what a site that keeps PNG files would see."""
+    """Read a radiograph, write it as PNG at full size, and read that: what a site that keeps PNG files would see.
 
-    def __init__(self) -> None:
-        self.read, self.again = LoadRadiograph(), LoadRadiograph(policy=ACCEPT_ALL)
+    Args:
+        reading: arguments of `LoadRadiograph`.
+    """
+
+    def __init__(self, reading: Mapping[str, Any] | None = None) -> None:
+        self.read, self.again = reader(reading), LoadRadiograph(policy=ACCEPT_ALL)
         self.policy = self.read.policy
 
     def __call__(self, path: str) -> torch.Tensor:
@@ -51,6 +56,7 @@ class Drafter:
         batch_size: studies a batch.
         autocast: opens the float type of the run, for each batch.
         shown: whether progress is shown.
+        reading: arguments of `LoadRadiograph`.
         failures: studies that could not be read, filled as drafting goes on.
     """
 
@@ -59,6 +65,7 @@ class Drafter:
     batch_size: int = 16
     autocast: Callable[[], Any] | None = None
     shown: bool = True
+    reading: Mapping[str, Any] | None = None
     failures: list[Failure] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -96,6 +103,6 @@ class Drafter:
     def _pictures(self, control: Control | None) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
         processor = self.loaded.processor
         if control is not None and control.through_png:
-            return StudyPicturesd([ThroughPng(), processor.square], self.root)
-        plain = processor.pictures(self.root, cache=self._kept.name)
+            return StudyPicturesd([ThroughPng(self.reading), processor.square], self.root)
+        plain = processor.pictures(self.root, cache=self._kept.name, reading=self.reading)
         return plain if control is None or control.pixels is None else Compose([plain, ChangePictures(control)])

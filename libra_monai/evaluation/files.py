@@ -16,8 +16,7 @@ from libra_monai.metrics import ReportMetric, compare_metrics, per_study_rows, s
 from libra_monai.metrics.statistics import RESAMPLES
 from libra_monai.outputs.draft import UNREVIEWED
 from libra_monai.outputs.evaluation import Evaluation, write_evaluation_page
-from libra_monai.outputs.html import SHOWN
-from libra_monai.transforms import ACCEPT_ALL, FitSquare, LoadRadiograph, StudyPicturesd
+from libra_monai.outputs.pictures import PagePictures
 from libra_monai.types import Record
 
 KEYS = ("finding_side_micro_f1", "rouge_l_coco", "rouge_l_f1")  # the first that was computed orders the worst cases
@@ -125,7 +124,7 @@ def picture_reader(root: str | None) -> Callable[[str], Any] | None:
     """
     if root is None:
         return None
-    return StudyPicturesd([LoadRadiograph(policy=ACCEPT_ALL), FitSquare(SHOWN)], root, policy=ACCEPT_ALL).picture
+    return PagePictures(root)
 
 
 def _key(wanted: str | None, scores: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -39,6 +39,7 @@ class ControlSuite:
         batch_size: studies a batch.
         amp: autocast to bfloat16.
         seed: of the choice of other patients.
+        reading: arguments of `LoadRadiograph`.
 
     Raises:
         ConfigError: a control does not exist.
@@ -57,12 +58,13 @@ class ControlSuite:
         batch_size: int = 16,
         amp: bool = False,
         seed: int = 0,
+        reading: Mapping[str, Any] | None = None,
     ) -> None:
         self.processor, self.card, self.records = processor, card, list(dataset.data)
         self.metrics, self.decoding, self.root, self.folder = list(metrics), decoding_from(decoding), root, Path(output_dir)
         self.controls = [controls] if isinstance(controls, str) else controls
         self.names = None if isinstance(self.controls, bool) or self.controls is None else list(self.controls)
-        self.batch_size, self.amp, self.seed = batch_size, amp, seed
+        self.batch_size, self.amp, self.seed, self.reading = batch_size, amp, seed, reading
         find_controls(self.names)
 
     def attach(self, engine: Engine) -> None:
@@ -74,7 +76,7 @@ class ControlSuite:
         device = torch.device(engine.state.device)
         loaded = LoadedModel(engine.network, self.processor, self.card, device, self.decoding)
         drafter = Drafter(
-            loaded, self.root, self.batch_size,
+            loaded, self.root, self.batch_size, reading=self.reading,
             autocast=lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.amp),
         )  # fmt: skip
         scoring, records = Scoring(self._fresh), [r for r in self.records if FAILURE not in r]

@@ -11,9 +11,8 @@ from ignite.engine import Engine, Events
 
 from libra_monai.files import append_jsonl, write_jsonl
 from libra_monai.handlers.failures import FailureLog
-from libra_monai.outputs import write_draft, write_html_report
-from libra_monai.outputs.html import MAX_STUDIES, SHOWN
-from libra_monai.transforms import ACCEPT_ALL, FitSquare, LoadRadiograph, StudyPicturesd
+from libra_monai.outputs import PagePictures, write_draft, write_html_report
+from libra_monai.outputs.html import MAX_STUDIES
 from libra_monai.types import ReportDraft
 
 
@@ -24,14 +23,15 @@ class PredictionWriter:
 
     Args:
         output_dir: where to.
-        root: folder the picture paths are relative to.
         title: heading of the page.
+        pictures: reads what the page shows; None shows no pictures.
         failures: for the number of studies that failed.
     """
 
-    def __init__(self, output_dir: str | Path, root: str, title: str, failures: FailureLog | None = None) -> None:
-        self.folder, self.title, self.failures = Path(output_dir), title, failures
-        self.pictures = StudyPicturesd([LoadRadiograph(policy=ACCEPT_ALL), FitSquare(SHOWN)], root, policy=ACCEPT_ALL)
+    def __init__(
+        self, output_dir: str | Path, title: str, pictures: PagePictures | None = None, failures: FailureLog | None = None
+    ) -> None:
+        self.folder, self.title, self.pictures, self.failures = Path(output_dir), title, pictures, failures
         self.partial = self.folder / "predictions.partial.jsonl"
         self.drafts: list[ReportDraft] = []
         self.records: list[Any] = []
@@ -59,7 +59,7 @@ class PredictionWriter:
             self.title,
             self.drafts,
             self.records,
-            self.pictures.picture,
+            self.pictures,
             getattr(engine.state, "scores", None),
             len(self.failures.failures) if self.failures else 0,
         )

@@ -2,7 +2,7 @@
 """TensorBoard: losses, learning rate and metrics; drafts and picture pairs where the data allow it.
 
 Drafts and pictures are patient content: they are written only if the datalist says that it is synthetic
-or de-identified.
+or de-identified, and pictures only if no writing is burned into them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
+from libra_monai.outputs import exportable
 from libra_monai.types import ReportDraft, StudyBatch
 
 SHAREABLE = ("synthetic", "de-identified")
@@ -85,7 +86,7 @@ class TensorBoardReports:
         for row, draft in enumerate(output["drafts"][: max(0, self.studies - self.seen)]):
             number = self.seen + row
             self.writer.add_text(f"reports/{number}", _as_markdown(draft), step)
-            pair = _pair(output["batch"], row)
+            pair = _pair(output["batch"], row) if exportable(draft) else None
             if pair is not None:
                 self.writer.add_image(f"prior and current/{number}", pair, step)
         self.seen += len(output["drafts"])

@@ -3,6 +3,7 @@
 
 from libra_monai.outputs.draft import drafts_of
 from libra_monai.outputs.html import write_html_report
+from libra_monai.outputs.pictures import PagePictures, exportable
 from libra_monai.outputs.writers import write_draft
 
-__all__ = ["drafts_of", "write_draft", "write_html_report"]
+__all__ = ["PagePictures", "drafts_of", "exportable", "write_draft", "write_html_report"]

@@ -73,4 +73,5 @@ def _draft(
         prior_study_id=record.get("prior_study_id") if prior_used else None,
         reference=record.get(target),
         input_uids=list(notes.uids),
+        export_allowed=notes.export_allowed,
     )

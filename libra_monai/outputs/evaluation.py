@@ -18,6 +18,7 @@ from libra_monai.files import write_text
 from libra_monai.outputs.change_words import mark_changes
 from libra_monai.outputs.draft import UNREVIEWED
 from libra_monai.outputs.html import page_environment, png, time_between
+from libra_monai.outputs.pictures import may_leave
 from libra_monai.types import Record
 
 LONGEST = 3000  # letters of a text shown in the page
@@ -128,24 +129,30 @@ def _case(
     e: Evaluation, row: Mapping[str, Any], place: int, columns: Sequence[str], picture: Callable[[str], Tensor] | None
 ) -> dict[str, Any]:
     study = e.studies[place]
-
-    def show(view: str) -> str | None:
-        try:
-            return png(picture(study[view])) if picture and study.get(view) else None
-        except (StudyError, RuntimeError):  # a picture that cannot be read; its study was scored from text
-            return None
-
+    shown = _shown(study, picture)
     return {
         "study_id": row["study_id"],
         "numbers": [(name, row[name]) for name in columns if name in row],
-        "current": show("current"),
-        "prior": show("prior"),
+        "current": shown.get("current"),
+        "prior": shown.get("prior"),
         "has_prior": bool(study.get("prior") or study.get("prior_study_id")),
         "gap": time_between(study.get("gap_hours")),
         "view": study.get("view"),
         "draft": mark_changes(_short(e.drafts[place])),
         "reference": mark_changes(_short(e.references[place])),
     }
+
+
+def _shown(study: Record, picture: Callable[[str], Tensor] | None) -> dict[str, str]:
+    """View -> embedded picture; none of a study of which one has writing burned into its pixels."""
+    pictures = {}
+    for view in ("current", "prior"):
+        try:
+            if picture and study.get(view):
+                pictures[view] = picture(study[view])
+        except (StudyError, RuntimeError):  # a picture that cannot be read; its study was scored from text
+            continue
+    return {view: png(pixels) for view, pixels in pictures.items()} if may_leave(pictures.values()) else {}
 
 
 def _short(text: str) -> str:

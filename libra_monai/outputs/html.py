@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drafts of many studies as one self-contained HTML page: pictures, drafts, references, scores.
 
-Nothing is fetched: pictures are embedded, and every text is escaped, since a report may contain markup.
+Nothing is fetched: pictures are embedded, and every text is escaped, since a report may contain markup. Pictures with
+writing in them are left out, see `pictures`.
 """
 
 from __future__ import annotations
@@ -14,17 +15,15 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from monai.transforms import Compose
 from PIL import Image
 from torch import Tensor
 
 from libra_monai.files import write_text
 from libra_monai.outputs.change_words import mark_changes
-from libra_monai.transforms import ACCEPT_ALL, FitSquare, LoadRadiograph
+from libra_monai.outputs.pictures import PagePictures, pictures_of
 from libra_monai.types import Record, ReportDraft
 
 MAX_STUDIES = 40  # keeps the page within a few megabytes
-SHOWN = 320  # pixels of a picture in the page
 
 
 def write_html_report(
@@ -60,15 +59,18 @@ def write_html_report(
     return Path(path)
 
 
-def write_study_page(path: str | Path, draft: ReportDraft, files: Mapping[str, str | None]) -> Path:
+def write_study_page(
+    path: str | Path, draft: ReportDraft, files: Mapping[str, str | None], reading: Mapping[str, Any] | None = None
+) -> Path:
     """Write the page of one draft.
 
     Args:
         path: the HTML file.
         draft: the draft.
-        files: view -> path of the picture it was written from.
+        files: view -> absolute path of the picture it was written from.
+        reading: arguments of `LoadRadiograph` that the model's pictures were read with.
     """
-    read = Compose([LoadRadiograph(policy=ACCEPT_ALL), FitSquare(SHOWN)])
+    read = PagePictures(Path(files.get("current") or path).absolute().anchor, reading)
     return write_html_report(path, f"Draft of {draft.study_id}", [draft], [dict(files)], read)
 
 
@@ -80,9 +82,8 @@ def page_environment() -> Environment:
 
 
 def _study(draft: ReportDraft, record: Record, picture: Callable[[str], Tensor] | None) -> dict[str, Any]:
-    def show(view: str) -> str | None:
-        return png(picture(record[view])) if picture and record.get(view) else None
-
+    pictures, absent = pictures_of(draft, record, picture)
+    shown = {view: png(pixels) for view, pixels in pictures.items()}
     sections = [(name, mark_changes(getattr(draft, name))) for name in ("findings", "impression")]
     return {
         "draft": draft,
@@ -90,8 +91,9 @@ def _study(draft: ReportDraft, record: Record, picture: Callable[[str], Tensor] 
         "gap": time_between(record.get("gap_hours")) if draft.prior_used else None,
         "sections": [(name, text) for name, text in sections if text],
         "reference": mark_changes(draft.reference) if draft.reference else None,
-        "current": show("current"),
-        "prior": show("prior") if draft.prior_used else None,
+        "current": shown.get("current"),
+        "prior": shown.get("prior"),
+        "absent": absent or "not shown",
     }
 
 

@@ -79,6 +79,10 @@ class GatePolicy:
             value = getattr(self, item.name)
             if item.type == "str" and value not in WORDS:
                 raise ConfigError(f"policy {item.name} '{value}' does not exist", f"Use one of {', '.join(WORDS)}.")
+        limits = {name: getattr(self, name) for name in ("min_age", "min_side", "max_aspect")}
+        wrong = [name for name, value in limits.items() if not isinstance(value, (int, float))]
+        if wrong:
+            raise ConfigError(f"policy {wrong[0]} '{limits[wrong[0]]}' is no number", "Give a number.")
         if self.min_age < 0 or self.min_side < 1 or self.max_aspect < 1:
             remedy = "Give min_age >= 0, min_side >= 1, max_aspect >= 1."
             raise ConfigError("a limit of the input policy makes no sense", remedy)

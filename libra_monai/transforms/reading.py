@@ -6,6 +6,7 @@ What a file is comes from its first bytes, never from its name.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from monai.data import MetaTensor
 from monai.transforms import Transform
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from libra_monai.errors import ConfigError, StudyError
+from libra_monai.errors import ConfigError, StudyError, did_you_mean
 from libra_monai.transforms.decoder_process import DecodeError, decoder_process
 from libra_monai.transforms.dicom import MAX_PIXELS, DicomOptions, read_dicom
 from libra_monai.transforms.gate import GatePolicy, policy_from
@@ -109,6 +110,22 @@ class LoadRadiograph(Transform):
         if self.policy.unlikely_display != "accept":
             check_display(path, pixels, self.policy, warnings)
         return pixels, {**_UNTAGGED, "warnings": warnings}
+
+
+def reader(options: Mapping[str, Any] | None) -> LoadRadiograph:
+    """A `LoadRadiograph` from a dictionary of JSON, refusing unknown names.
+
+    Args:
+        options: its arguments by name, or None for the defaults.
+
+    Raises:
+        ConfigError: an argument does not exist, or its value makes no sense.
+    """
+    known = inspect.signature(LoadRadiograph).parameters
+    unknown = sorted(set(options or {}) - set(known))
+    if unknown:
+        raise ConfigError(f"reading option '{unknown[0]}' does not exist", did_you_mean(unknown[0], known))
+    return LoadRadiograph(**dict(options or {}))
 
 
 def _looks_like_dicom(head: bytes, path: str) -> bool:

@@ -7,9 +7,10 @@ import json
 
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from libra_monai import registry
-from libra_monai.errors import ConfigError
+from libra_monai.errors import ConfigError, StudyError
 from libra_monai.outputs import write_draft, write_html_report
 from libra_monai.outputs.change_words import change_spans, mark_changes
 from libra_monai.outputs.draft import marks_for
@@ -98,3 +99,26 @@ def test_predictions_have_the_promised_fields():
     fields = set(json.loads(json.dumps(_draft().as_json())))
     assert fields == {"study_id", "patient_id", "marks", "prediction", "findings", "impression", "reference",
                       "prior_study_id", "prior_used", "warnings", "model"}  # fmt: skip
+
+
+def test_no_picture_leaves_where_the_draft_or_its_file_forbids_it(tmp_path):
+    said = []
+
+    def read(path, allowed=True):
+        said.append(path)
+        return MetaTensor(torch.ones(1, 40, 40, dtype=torch.uint8), meta={"export_allowed": allowed})
+
+    record = {"current": "a", "prior": "b"}
+    forbidden = write_html_report(tmp_path / "r.html", "t", [_draft(export_allowed=False)], [record], read).read_text()
+    assert "data:image" not in forbidden and "writing is burned into the pixels" in forbidden and said == []
+    by_file = write_html_report(tmp_path / "r.html", "t", [_draft()], [record], lambda path: read(path, path == "a")).read_text()
+    assert "data:image" not in by_file and by_file.count("writing is burned into the pixels") == 2
+    assert write_html_report(tmp_path / "r.html", "t", [_draft()], [record], read).read_text().count("data:image") == 2
+
+
+def test_a_picture_that_cannot_be_read_for_the_page_costs_itself_only(tmp_path):
+    def read(path):
+        raise StudyError(path, "pixels", "the file is gone", "")
+
+    page = write_html_report(tmp_path / "r.html", "t", [_draft()], [{"current": "a"}], read).read_text()
+    assert "not shown: the file is gone" in page and "Unchanged" in page
