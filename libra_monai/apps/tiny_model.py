@@ -17,6 +17,8 @@ from typing import Any
 
 PATIENTS, SEED = 2500, 100
 VERSION = "0.1.0"
+LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}  # a rank of 64 takes twice the time, for a width of 192
+EPOCHS = {"pretrain_encoder": 12, "pretrain_connector": 7, "pretrain_reading": 3, "align": 3, "finetune_lora": 4}
 CARD = {"name": "libra_tiny", "version": VERSION, "training_data": "synthetic"}
 
 
@@ -50,17 +52,28 @@ def run(args: argparse.Namespace) -> int:
 
 def _stages(work: Path) -> dict[str, dict[str, Any]]:
     """Overrides of each stage: where its parts come from, and the small model's own rates."""
-    parts = {"encoder": str(work / "pretrain_encoder/last"), "language": str(work / "pretrain_language/last")}
+    seen = str(work / "pretrain_connector/last")
+    parts = {"encoder": seen, "connector": seen, "language": str(work / "pretrain_reading/last")}
+    grouped = {"batch_size": 16, "group_by": "findings"}
     return {
         "pretrain_encoder": {"learning_rate": 1e-3, "batch_size": 32},
-        "pretrain_language": {"learning_rate": 1e-3, "batch_size": 32},
-        "align": {"learning_rate": 1e-3, "batch_size": 32, "ckpt": parts},
+        "pretrain_connector": {
+            "learning_rate": 1e-3,
+            "batch_size": 32,
+            "ckpt": {"encoder": str(work / "pretrain_encoder/last")},
+            "connector#start": "last_layer",
+            "connector#dropout": 0.0,
+        },
+        "pretrain_reading": {"learning_rate": 1e-3, **grouped},
+        "align": {"learning_rate": 1e-3, **grouped, "ckpt": parts, "connector#dropout": 0.0},
         # the connector goes on learning: 0.4 M parameters trained against a frozen language model are not done yet
         "finetune_lora": {
             "learning_rate": 1e-3,
-            "batch_size": 32,
+            **grouped,
             "ckpt": str(work / "align/last"),
+            "connector#dropout": 0.0,
             "trainable": {"connector": True, "language": "lora"},
+            "lora": LORA,
         },
     }
 
@@ -74,23 +87,20 @@ def _draw(work: Path, patients: int) -> Path:
 def _tokenizer(work: Path, datalist: Path) -> Path:
     from libra_monai.data import load_records
     from libra_monai.text import PROMPTS, request_text
-    from libra_monai.registry import find
+    from libra_monai.text.templates import LIBRA_V1
     from libra_monai.text.train_tokenizer import train_tokenizer
 
     folder = work / "tokenizer"
-    form, texts = find("template", "libra_v1"), []
+    texts = []
     for record in load_records(datalist, "training"):
-        facts, findings, impression = (PROMPTS[name] for name in ("findings_from_facts", "findings", "impression"))
-        texts += [form.open(request_text(prompt, record)) for prompt in (facts, impression)]
-        texts += [f" {record[prompt.target]}{form.stop}" for prompt in (findings, impression)]
+        requests = [LIBRA_V1.open(request_text(PROMPTS[name], record)) for name in ("findings_from_facts", "impression")]
+        texts += [*requests, LIBRA_V1.close(record["findings"]), LIBRA_V1.close(record["impression"])]
     train_tokenizer(texts, folder, vocab_size=768)
     return folder
 
 
 def _train(stage: str, options: dict, work: Path, datalist: Path, tokenizer: Path, scale: float) -> None:
-    from libra_monai.apps.workflow import overlay_file, read_layer
-
-    epochs = max(1, round(read_layer(overlay_file(f"stage/{stage}"))["max_epochs"] * scale))
+    epochs = max(1, round(EPOCHS[stage] * scale))
     given = {
         "output_dir": str(work / stage),
         "data_root": str(datalist.parent),

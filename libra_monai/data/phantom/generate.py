@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from libra_monai.data.phantom.anatomy import draw_body
 from libra_monai.data.phantom.dicom import MARK, Identity, draw_encoding, to_dicom, uid_for
-from libra_monai.data.phantom.radiograph import LONG_SIDE, draw_exposure, take_radiograph
+from libra_monai.data.phantom.radiograph import LONG_SIDE, draw_exposure, draw_radiograph
 from libra_monai.data.phantom.story import DEVICES, FINDINGS, Visit, draw_story
 from libra_monai.data.phantom.wording import draw_indication, write_findings, write_impression
 from libra_monai.errors import ConfigError
@@ -32,7 +32,7 @@ from libra_monai.files import check_writable, write_json, write_text
 
 NOTICE = "Synthetic, not for clinical use."
 SPLITS = {"training": 0.8, "validation": 0.1, "test": 0.1}
-_VERSION = 2  # raise when the same seed gives other studies
+_VERSION = 3  # raise when the same seed gives other studies
 _DRAWING = ".drawing-"  # beginning of the folder a run draws in
 _STALE = 3600  # seconds without a new patient after which such a folder counts as left behind
 _CONTENT = ("images", "reports", "README.txt", "truth.jsonl", "datalist.json", "phantom.json")
@@ -170,17 +170,20 @@ def _make_patient(
     sex = str(rng.choice(["F", "M"]))
     body, visits = draw_body(rng, sex), draw_story(rng)
     birth_year = visits[0].time.year - int(rng.integers(20, 90))
-    records, truth = [], []
+    records, truth, before = [], [], {}
     for order, visit in enumerate(visits):
         study_id = f"{patient_id}-S{order + 1}"
         ill = any(c.finding in DEVICES and c.finding != "Pacemaker" for c in visit.conditions)
         exposure = draw_exposure(rng, ill, long_side)
         identity = Identity(patient_id, study_id, visit.time, birth_year, sex, exposure.view)
-        picture = take_radiograph(body, visit.conditions, exposure, rng)
+        picture, places = draw_radiograph(body, visit.conditions, exposure, rng)
         path = Path("images", patient_id, study_id, "1.dcm")
         (Path(root) / path).parent.mkdir(parents=True, exist_ok=True)
         to_dicom(picture, identity, draw_encoding(rng), rng).save_as(Path(root) / path, enforce_file_format=True)
         records.append(_record(identity, visit, str(path), records, rng))
+        seen = {key: _as_hex(cells) for key, cells in places.items()}
+        records[-1]["statements"] = _placed(visit, seen, before)
+        before = seen
         write_text(Path(root) / "reports" / f"{study_id}.txt", _report_text(records[-1]))
         truth.append(
             {
@@ -233,13 +236,22 @@ def _record(
         "prior_impression": prior["impression"] if prior else None,
         "earlier": earlier,
         "finding_labels": labels,
-        "statements": [statement.as_json() for statement in visit.statements],
         "age": identity.time.year - identity.birth_year,
         "sex": identity.sex,
         "study_uid": uid_for(identity.study_id),
         "image_uids": [uid_for(identity.study_id, "image")],
         "_time": identity.time,
     }
+
+
+def _placed(visit: Visit, seen: dict[Any, str], before: dict[Any, str]) -> list[dict[str, Any]]:
+    """The statements, each with the cells where it is seen; what is gone was seen there on the prior picture."""
+    places = [(s, (s.finding, s.side)) for s in visit.statements]
+    return [s.as_json() | {"cells": seen.get(key) or before.get(key)} for s, key in places]
+
+
+def _as_hex(cells: np.ndarray) -> str:
+    return np.packbits(cells).tobytes().hex()
 
 
 def _report_text(record: dict[str, Any]) -> str:

@@ -14,6 +14,8 @@ from libra_monai.data.phantom.pathology import PAINTERS, Scene, sides_of
 from libra_monai.data.phantom.story import Condition
 
 LONG_SIDE = 448  # pixels; the small model sees 112
+CELLS = 16  # rows and columns of the grid that says where a finding is seen
+_SEEN = 0.05  # attenuation a finding adds or takes away where it counts as seen
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,47 @@ def take_radiograph(
     Returns:
         brightness [rows, columns], float32 in 0..1; left of the patient is right in the picture.
     """
+    return draw_radiograph(body, conditions, exposure, rng)[0]
+
+
+def draw_radiograph(
+    body: Body, conditions: list[Condition], exposure: Exposure, rng: np.random.Generator
+) -> tuple[np.ndarray, dict[tuple[str, str | None], np.ndarray]]:
+    """Draw the picture of one study, and note where each condition left its mark.
+
+    Args:
+        body, conditions, exposure, rng: as of `take_radiograph`.
+
+    Returns:
+        the brightness, and for each (finding, side) the cells of a grid over the picture padded to a square
+        in which the finding is seen, bool [CELLS, CELLS].
+    """
     unit = 212 / LONG_SIDE * min(exposure.rows, exposure.columns * 1.08) * exposure.zoom
     canvas = Canvas(Placement(exposure.rows, exposure.columns, unit, exposure.shift, exposure.rotation))
     chest = Chest(body, _pose(conditions, exposure), _heart_ratio(body, conditions))
     picture, lungs = attenuation(canvas, chest, rng)
     scene = Scene(canvas, chest, picture, lungs)
+    places = {}
     for condition in conditions:
+        before = scene.picture.copy()
         _paint(scene, condition)
-    return _expose(scene.picture, exposure, rng)
+        mark = np.abs(scene.picture - before) if condition.finding != "Cardiomegaly" else _heart(canvas, chest)
+        places[condition.finding, condition.side] = _cells(mark > _SEEN)
+    return _expose(scene.picture, exposure, rng), places
+
+
+def _heart(canvas: Canvas, chest: Chest) -> np.ndarray:
+    centre, radii, tilt = chest.heart()
+    return canvas.ellipse(centre, radii, 0.018, tilt)
+
+
+def _cells(mark: np.ndarray) -> np.ndarray:
+    """Pixels [rows, columns] to the cells they fill by a twentieth or more, in the picture padded to a square."""
+    side = -(-max(mark.shape) // CELLS) * CELLS
+    square = np.zeros((side, side), dtype=bool)
+    top, left = ((side - size) // 2 for size in mark.shape)
+    square[top : top + mark.shape[0], left : left + mark.shape[1]] = mark
+    return square.reshape(CELLS, side // CELLS, CELLS, side // CELLS).mean(axis=(1, 3)) >= 0.05
 
 
 def _pose(conditions: list[Condition], exposure: Exposure) -> Pose:

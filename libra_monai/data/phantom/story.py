@@ -107,7 +107,7 @@ def _first_conditions(rng: np.random.Generator) -> list[Condition]:
     conditions: list[Condition] = []
     for _ in range(int(rng.choice(4, p=[0.16, 0.34, 0.32, 0.18]))):
         _add(conditions, _DISEASE, rng)
-    for _ in range(int(rng.choice(3, p=[0.62, 0.26, 0.12]))):
+    for _ in range(int(rng.choice(3, p=[0.50, 0.32, 0.18]))):
         _add(conditions, _DEVICES, rng)
     return conditions
 
@@ -125,7 +125,7 @@ def _next_conditions(before: list[Condition], rng: np.random.Generator) -> tuple
     diseases = sum(c.finding not in DEVICES for c in conditions)
     for _ in range(int(rng.choice(3, p=[0.38, 0.44, 0.18])) if diseases < 3 else 0):
         _add(conditions, _DISEASE, rng, statements, taken)
-    if len(conditions) - diseases < 2 and rng.random() < 0.30:
+    if len(conditions) - diseases < 2 and rng.random() < 0.36:
         _add(conditions, _DEVICES, rng, statements, taken)
     return conditions, statements
 

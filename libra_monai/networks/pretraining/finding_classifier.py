@@ -7,6 +7,7 @@ trainer, evaluator and metrics serve it. Its "report" lists what it sees in shor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,15 +23,35 @@ _GONE = ("resolved", "removed")
 _BOTH = ("right", "left")
 
 
+_TOKENS_OF_A_FINDING = 8  # about as many of 64 tokens show a finding; weighs what is seen here against the whole
+
+
+def footprint(cells: str | None, side: int) -> Tensor:
+    """Cells of a statement, bits of a square grid as hexadecimal digits, as LongTensor [side,side] of 0 and 1.
+
+    Args:
+        cells: 4 bits a digit, row by row; None is a finding that is seen nowhere.
+        side: rows and columns wanted; a cell counts where any of those it covers does.
+    """
+    if cells is None:
+        return torch.zeros(side, side, dtype=torch.long)
+    bits = torch.tensor([int(digit, 16) >> shift & 1 for digit in cells for shift in (3, 2, 1, 0)])
+    grid = bits.view(1, 1, math.isqrt(len(bits)), -1).float()
+    return F.adaptive_max_pool2d(grid, side)[0, 0].long()
+
+
 @register("language", "finding_classifier")
 class FindingClassifier(nn.Module):
-    """Three readers over the visual tokens, each giving a severity and a change for every finding and side.
+    """Readers over the visual tokens, each giving a severity and a change for every finding and side.
 
     The reader of places has its own weights for every token, so that it quickly learns what small things look
     like and where they lie. The reader by attention asks one question per finding and side of all tokens, as a
     connector and a language model will; alone it took many times as long on phantom studies (docs/log.md). The
     reader of the mean makes the encoder carry the same knowledge into all its tokens. Behind a connector that looks
     at the prior, changes make it compare, which learning to write alone takes very long to bring about.
+
+    Where statements carry `cells` (phantoms do), a fourth reader asks every token what is seen in its own part of the
+    picture. Thin devices need it: the readers of the whole picture find them without any token saying what it shows.
 
     Args:
         hidden_size: H of the tokens.
@@ -53,7 +74,7 @@ class FindingClassifier(nn.Module):
         place_width: int = 32,
     ) -> None:
         super().__init__()
-        self.hidden_size, self.num_tokens = hidden_size, num_tokens
+        self.hidden_size, self.num_tokens, self.side = hidden_size, num_tokens, math.isqrt(num_tokens)
         self.classes = [(name, side) for name in findings for side in ((None,) if name in midline else _BOTH)]
         self.sizes = (len(LEVELS), len(CHANGES)) if changes else (len(LEVELS),)
         outputs = len(self.classes) * sum(self.sizes)
@@ -66,6 +87,7 @@ class FindingClassifier(nn.Module):
         self.mean_norm = nn.LayerNorm(hidden_size)
         self.mean = nn.Linear(hidden_size, outputs)
         nn.init.normal_(self.places.weight, std=0.01)
+        self.here = nn.Linear(hidden_size, outputs)
         self.embed = nn.Identity()
 
     def read(self, slots: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,6 +108,10 @@ class FindingClassifier(nn.Module):
         mean = self.mean(self.mean_norm(tokens.mean(dim=1))).unflatten(-1, shape)
         return places, asked, mean
 
+    def read_here(self, slots: dict[str, Tensor]) -> Tensor:
+        """Logits as of `read`, for what is seen in the part of the picture each token stands for, [B,T,K,4] or [B,T,K,4+6]."""
+        return self.here(self.norm(slots[IMAGE_SLOT])).unflatten(-1, (len(self.classes), sum(self.sizes)))
+
     def forward(self, batch: StudyBatch, slots: dict[str, Tensor]) -> LanguageOutput:
         """Cross entropy of severity and change over all pairs of finding and side, the mean of the readers.
 
@@ -98,12 +124,17 @@ class FindingClassifier(nn.Module):
         """
         readers = self.read(slots)
         wanted = torch.tensor([self._wanted(record) for record in batch.records], device=readers[0].device)  # [B,K,2]
-        losses = []
-        for reader in readers:
-            parts = reader.flatten(0, 1).float().split(self.sizes, dim=-1)
-            labels = wanted.flatten(0, 1).unbind(dim=-1)[: len(parts)]
-            losses += [F.cross_entropy(p, label, reduction="sum") for p, label in zip(parts, labels, strict=True)]
-        return LanguageOutput(sum(losses) / len(readers), torch.tensor(wanted.numel(), device=wanted.device))
+        loss = sum(self._loss(reader, wanted) for reader in readers) / len(readers)
+        if self.side**2 == self.num_tokens and all("cells" in said for record in batch.records for said in record["statements"]):
+            seen = torch.stack([self._seen(record) for record in batch.records]).to(wanted.device)  # [B,T,K]
+            loss = loss + self._loss(self.read_here(slots), wanted[:, None] * seen[..., None]) / _TOKENS_OF_A_FINDING
+        return LanguageOutput(loss, torch.tensor(wanted.numel(), device=wanted.device))
+
+    def _loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        """Summed cross entropy of logits [...,4] or [...,4+6] against classes [...,2]."""
+        parts, labels = logits.float().split(self.sizes, dim=-1), wanted.unbind(dim=-1)
+        pairs = zip(parts, labels, strict=False)  # where only severity is read, change is left over
+        return sum(F.cross_entropy(p.flatten(0, -2), label.flatten(), reduction="sum") for p, label in pairs)
 
     @torch.no_grad()
     def generate(self, batch: StudyBatch, slots: dict[str, Tensor], decoding: Decoding) -> list[Generation]:
@@ -123,6 +154,23 @@ class FindingClassifier(nn.Module):
             for side in _BOTH if said["side"] == "bilateral" else (said["side"],):
                 classes[said["finding"], side] = labels
         return [classes.get(pair, (0, 0)) for pair in self.classes]
+
+    def _seen(self, record: Record) -> Tensor:
+        """Which tokens show which pair of finding and side, [T,K] of 0 and 1."""
+        side = self.side
+        seen = torch.zeros(side, side, len(self.classes), dtype=torch.long)
+        for said in record["statements"]:
+            cells = footprint(said["cells"], side)
+            halves = {"right": cells[:, : side // 2], "left": cells[:, side // 2 :]}
+            for number, (name, where) in enumerate(self.classes):
+                if name != said["finding"]:
+                    continue
+                if said["side"] != "bilateral" and where == said["side"]:
+                    seen[:, :, number] = cells
+                elif said["side"] == "bilateral":
+                    start = 0 if where == "right" else side // 2
+                    seen[:, start : start + halves[where].shape[1], number] = halves[where]
+        return seen.flatten(0, 1)
 
     def _write(self, levels: list[int]) -> str:
         found = {pair: LEVELS[level] for pair, level in zip(self.classes, levels, strict=True) if level}
