@@ -18,7 +18,7 @@ from typing import Any
 PATIENTS, SEED = 2500, 100
 VERSION = "0.1.0"
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}  # a rank of 64 takes twice the time, for a width of 192
-EPOCHS = {"pretrain_encoder": 12, "pretrain_connector": 7, "pretrain_reading": 3, "align": 3, "finetune_lora": 4}
+EPOCHS = {"pretrain_encoder": 10, "pretrain_connector": 7, "pretrain_reading": 3, "align": 3, "finetune_lora": 4}
 CARD = {"name": "libra_tiny", "version": VERSION, "training_data": "synthetic"}
 
 
@@ -87,14 +87,15 @@ def _draw(work: Path, patients: int) -> Path:
 def _tokenizer(work: Path, datalist: Path) -> Path:
     from libra_monai.data import load_records
     from libra_monai.text import PROMPTS, request_text
-    from libra_monai.text.templates import LIBRA_V1
+    from libra_monai.registry import find
     from libra_monai.text.train_tokenizer import train_tokenizer
 
     folder = work / "tokenizer"
-    texts = []
+    form, texts = find("template", "libra_v1"), []
     for record in load_records(datalist, "training"):
-        requests = [LIBRA_V1.open(request_text(PROMPTS[name], record)) for name in ("findings_from_facts", "impression")]
-        texts += [*requests, LIBRA_V1.close(record["findings"]), LIBRA_V1.close(record["impression"])]
+        facts, findings, impression = (PROMPTS[name] for name in ("findings_from_facts", "findings", "impression"))
+        texts += [form.open(request_text(prompt, record)) for prompt in (facts, impression)]
+        texts += [f" {record[prompt.target]}{form.stop}" for prompt in (findings, impression)]
     train_tokenizer(texts, folder, vocab_size=768)
     return folder
 

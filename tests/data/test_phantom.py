@@ -14,8 +14,8 @@ import pydicom
 import pytest
 
 from libra_monai.data.phantom.anatomy import draw_body
-from libra_monai.data.phantom.generate import generate
-from libra_monai.data.phantom.radiograph import draw_exposure, take_radiograph
+from libra_monai.data.phantom.generate import SPLITS, generate
+from libra_monai.data.phantom.radiograph import CELLS, draw_exposure, draw_radiograph, take_radiograph
 from libra_monai.data.phantom.story import FINDINGS, Condition, draw_story
 from libra_monai.data.phantom.wording import draw_indication, sentence, write_findings, write_impression
 from libra_monai.errors import ConfigError
@@ -163,6 +163,20 @@ def test_left_is_the_patients_left_the_right_half_of_the_picture():
     rows = slice(int(0.5 * healthy.shape[0]), int(0.65 * healthy.shape[0]))
     middle = healthy.shape[1] // 2
     assert healthy[rows, middle:].mean() > healthy[rows, :middle].mean()  # the heart's apex is on the patient's left
+
+
+def test_statements_say_in_which_cells_of_the_picture_they_are_seen(phantom):
+    rng = np.random.default_rng(1)
+    body, exposure = draw_body(rng, "M"), draw_exposure(rng, ill=False, long_side=256)
+    conditions = [Condition("Lung Lesion", "left", 0.9, 5), Condition("Gastric Tube", None, 0.0, 5)]
+    picture, places = draw_radiograph(body, conditions, exposure, np.random.default_rng(7))
+    assert np.array_equal(picture, take_radiograph(body, conditions, exposure, np.random.default_rng(7)))
+    lesion, tube = (places[c.finding, c.side] for c in conditions)
+    assert 0 < lesion.sum() < 25 and not lesion[:, : CELLS // 2].any()
+    assert tube.any(axis=1).sum() > CELLS // 2 and tube[:, :5].sum() == 0  # runs down the middle
+    datalist = json.loads((phantom / "datalist.json").read_text())
+    said = [s for split in SPLITS for record in datalist[split] for s in record["statements"]]
+    assert all(4 * len(s["cells"]) == CELLS**2 and int(s["cells"], 16) for s in said)
 
 
 def test_a_larger_finding_changes_more_of_the_picture():

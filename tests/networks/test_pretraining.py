@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from libra_monai import build
-from libra_monai.networks.pretraining.finding_classifier import CHANGES, LEVELS
+from libra_monai.networks.pretraining.finding_classifier import CHANGES, LEVELS, footprint
 from libra_monai.networks.report_model import ReportModel
 from libra_monai.types import Decoding, StudyBatch
 
@@ -81,12 +81,43 @@ def test_it_learns_one_study_by_heart_and_says_what_is_there():
     assert said == "Large bilateral edema. Moderate left pacemaker. Small cardiomegaly."
 
 
+def test_cells_become_tokens_a_both_sided_finding_half_by_half():
+    corner, all_of_it = "8000", "ffff"  # 4 x 4 cells: the one at the top left; every one
+    assert footprint(corner, 2).tolist() == [[1, 0], [0, 0]]
+    assert footprint(None, 2).sum() == 0
+    part = _classifier(True)
+    cells = [all_of_it, corner, None, corner]
+    record = {"study_id": "a", "statements": [s | {"cells": c} for s, c in zip(RECORD["statements"], cells, strict=True)]}
+    seen = {pair: part._seen(record)[:, number].tolist() for number, pair in enumerate(part.classes)}
+    assert seen["Edema", "right"] == [1, 0, 1, 0]  # the right half of the body is the left half of the picture
+    assert seen["Edema", "left"] == [0, 1, 0, 1]
+    assert seen["Pneumothorax", "left"] == seen["Cardiomegaly", None] == [1, 0, 0, 0]
+    assert seen["Pneumothorax", "right"] == seen["Pacemaker", "left"] == [0, 0, 0, 0]
+
+
+def test_where_cells_are_known_tokens_learn_to_say_what_they_show():
+    part = _classifier(False)
+    cells = [s | {"cells": "8000"} for s in RECORD["statements"]]
+    record = {"study_id": "a", "statements": [cells[3], cells[2] | {"cells": "0001"}]}
+    slots = {"image": torch.randn(1, 4, 16, generator=torch.Generator().manual_seed(1))}
+    optimizer = torch.optim.Adam(part.parameters(), lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        part(_batch(record), slots).loss_sum.backward()
+        optimizer.step()
+    said = part.read_here(slots)[0].argmax(dim=-1)  # [T,K]
+    heart, pacemaker = part.classes.index(("Cardiomegaly", None)), part.classes.index(("Pacemaker", "left"))
+    assert said[:, heart].tolist() == [LEVELS.index("small"), 0, 0, 0]
+    assert said[:, pacemaker].tolist() == [0, 0, 0, LEVELS.index("moderate")]
+
+
 def test_a_record_without_statements_is_refused():
     with pytest.raises(ValueError, match="no `statements`"):
         _classifier(False)(_batch({"study_id": "a"}), {"image": torch.randn(1, 4, 16)})
 
 
 def test_the_connector_may_start_from_the_last_layer():
+    torch.manual_seed(0)
     tac = build(kind="connector", name="tac", width=8, hidden_size=16, num_layers=5, num_heads=2, start="last_layer")
     weights = tac.extractor.weights(torch.randn(3, 5, 6, 8))
     assert weights.shape == (3, 5)
