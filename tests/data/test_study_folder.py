@@ -81,10 +81,15 @@ def test_missing_everything_still_is_a_study(tmp_path):
     assert one.study_id.startswith("no-uid-") and choose_priors([one])[0].current is None
 
 
+NOWHERE = dict.fromkeys(("BodyPartExamined", "AnatomicRegionSequence", "SeriesDescription", "ProtocolName"))
+
+
 @pytest.mark.parametrize(
     ("tags", "reason"),
-    [({"Modality": "CT"}, "modality CT, not CR or DX"), ({"Modality": None, "BodyPartExamined": None}, "modality unknown"),
-     ({"BodyPartExamined": "LEG"}, "body part LEG, not CHEST"), ({"Rows": None}, "no picture in it")],
+    [({"Modality": "CT"}, "modality 'CT', not CR or DX"), ({**NOWHERE, "Modality": None}, "modality unknown"),
+     ({"BodyPartExamined": "LEG"}, "body part 'LEG', not CHEST"), ({"Rows": None}, "no picture in it"),
+     ({"BodyPartExamined": "DOE JANE MARY OF SPRINGFIELD"}, "body part not repeated here"),
+     ({**NOWHERE, "SeriesDescription": "Left knee"}, "body part 'KNEE', not CHEST")],
 )  # fmt: skip
 def test_what_is_no_chest_radiograph_is_listed_with_its_reason(tmp_path, tags, reason):
     write_dicom(tmp_path / "a", **tags)
@@ -95,7 +100,8 @@ def test_what_is_no_chest_radiograph_is_listed_with_its_reason(tmp_path, tags, r
 def test_a_chest_without_modality_and_a_radiograph_without_body_part_are_taken(tmp_path):
     write_dicom(tmp_path / "a", name="a", Modality=None)
     write_dicom(tmp_path / "b", name="b", BodyPartExamined=None)
-    assert len(read(tmp_path)[0]) == 2
+    write_dicom(tmp_path / "c", name="c", BodyPartExamined="Thorax pa")  # as the gate for pixels takes it
+    assert len(read(tmp_path)[0]) == 3
 
 
 def test_links_that_leave_the_folder_are_refused_and_those_within_are_no_second_picture(tmp_path):
