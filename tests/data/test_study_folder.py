@@ -131,6 +131,7 @@ def test_raw_pictures_do_not_stand_for_a_study(tmp_path):
      ("2020.01.31", "10:15:20", datetime(2020, 1, 31, 10, 15, 20)), ("20200131", None, datetime(2020, 1, 31)),
      ("20200131", "251000", datetime(2020, 1, 31)), ("20200131", "noon", datetime(2020, 1, 31)),
      ("20200230", "101010", None), ("19000101", "000000", None), ("", "101010", None), ("yesterday", None, None),
+     ("20200131", "93015.5", datetime(2020, 1, 31, 9, 30, 15)), ("20200131", "915", datetime(2020, 1, 31)),
      ("202001", None, None), ("20200131", "235960", datetime(2020, 1, 31, 23, 59, 59))],
 )  # fmt: skip
 def test_dates_and_times_are_read_or_count_as_absent(day, time, expected):
@@ -180,6 +181,15 @@ def test_reports_are_found_by_accession_number_and_no_path_is_followed(tmp_path)
     assert sections[uid_for("p", "a")]["findings"] == "Clear lungs." and sections[uid_for("p", "a")]["impression"] == "Normal."
     assert "comparison" not in sections[uid_for("p", "a")] and "findings" not in sections[uid_for("p", "b")]
     assert source.notes["studies without a report file"] == 1
+
+
+def test_a_report_that_is_not_utf_8_is_read_as_windows_1252_and_counted(tmp_path):
+    write_dicom(tmp_path / "dicom" / "a", name="a")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / f"{uid_for('p', 'a')}.txt").write_bytes("\nFINDINGS: Ghon’s focus, 5 µm.\n".encode("cp1252"))
+    (study,), source = read(tmp_path / "dicom", reports=tmp_path / "texts")
+    assert study.sections["findings"] == "Ghon’s focus, 5 µm."
+    assert source.notes["reports that are not UTF-8, read as Windows-1252"] == 1
 
 
 def test_a_given_prior_of_another_patient_or_a_later_date_is_not_used(tmp_path):

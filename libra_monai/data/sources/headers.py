@@ -197,6 +197,8 @@ def _text(dataset: Dataset, keyword: str) -> str | None:
 
 def _clock(time: Any) -> str | None:
     digits = re.sub(r"[:]", "", str(time or "").strip()).partition(".")[0]
+    if len(digits) == 5:  # the hour lost its zero; of fewer digits nobody can tell which
+        digits = f"0{digits}"
     if not re.fullmatch(r"(?:\d{2}){1,3}", digits):
         return None
     hour, minute, second = (digits + "0000")[:2], (digits + "0000")[2:4], (digits + "0000")[4:6]
