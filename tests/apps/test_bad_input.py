@@ -86,7 +86,11 @@ def test_a_misplaced_name_is_never_printed_or_listed(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("words", "privacy"),
-    [([], "identifiable"), (["--privacy", "de-identified"], "de-identified"), (["--deidentify", "--key", "KEY"], "de-identified")],
+    [
+        ([], "identifiable"),
+        (["--privacy", "de-identified"], "de-identified"),
+        (["--deidentify", "--key", "KEY"], "de-identified"),
+    ],
     ids=["as it comes", "by name", "deidentified"],
 )
 @pytest.mark.parametrize("source", ["mimic-cxr", "chexpert-plus"])
