@@ -113,7 +113,7 @@ def test_overlays_are_short_and_set_only_ids_of_a_workflow(path):
 def test_every_workflow_defines_the_ids_overlays_may_set():
     ids = (
         "encoder connector language processor prompt datalist data_root split decoding metrics device amp seed "
-        "batch_size output_dir ckpt"
+        "batch_size output_dir ckpt reading picture_cache"
     ).split()
     for name in ("train", "evaluate", "inference"):
         content = json.loads((ROOT / "bundle" / "configs" / f"{name}.json").read_text(encoding="utf-8"))

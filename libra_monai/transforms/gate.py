@@ -33,6 +33,7 @@ _OBLIQUE = re.compile(r"\b(LAO|RAO|LPO|RPO|LLO|RLO|OBLIQUE)\b")
 _FRONTAL = re.compile(
     r"\b(PA|AP|FRONTAL|LORDOTIC|DECUBITUS|DECUB|LLD|RLD|(POSTERO|ANTERO).?(ANTERIOR|POSTERIOR))\b"
 )
+MODALITIES = ("CR", "DX", "RG")
 _KNOWN_ELSEWHERE = "CT MR PT NM US MG XA RF IO PX BMD ES XC GM SM OP ECG".split()
 
 
@@ -187,6 +188,21 @@ def projection(dataset: Dataset) -> str | None:
     return None
 
 
+def shows_chest(dataset: Dataset) -> bool:
+    """Whether the header names the chest: as body part, region, or, where both are absent, in a description."""
+    part, described = _parts(dataset)
+    return bool(_CHEST.search(part or described))
+
+
+def other_part(dataset: Dataset) -> str | None:
+    """What the header names instead of the chest, as it may stand in a message; None if it names the chest or nothing."""
+    part, described = _parts(dataset)
+    if _CHEST.search(part or described):
+        return None
+    other = _OTHER_PART.search(re.sub(r"[^A-Z]+", " ", described))
+    return tags.shown(part) if part else f"'{other[1]}'" if other else None
+
+
 def burned_in(dataset: Dataset) -> bool | None:
     """Whether the file says that text is burned into its pixels; None if it does not say."""
     return {"YES": True, "NO": False}.get(tags.text(dataset, "BurnedInAnnotation"))
@@ -209,7 +225,7 @@ def age_in_years(dataset: Dataset) -> float | None:
 
 def _check_modality(path: str, dataset: Dataset, policy: GatePolicy, warnings: list[str]) -> None:
     modality = tags.text(dataset, "Modality")
-    if modality in ("CR", "DX", "RG"):
+    if modality in MODALITIES:
         return
     if modality in _KNOWN_ELSEWHERE or re.search(r"\b(CT|MR|ULTRASOUND|MAMMO|NUCLEAR|PET)\b", _class_name(dataset)):
         reason = f"the picture is no radiograph: its modality is {tags.shown(modality)}"
@@ -219,16 +235,17 @@ def _check_modality(path: str, dataset: Dataset, policy: GatePolicy, warnings: l
 
 
 def _check_body_part(path: str, dataset: Dataset, policy: GatePolicy, warnings: list[str]) -> None:
-    regions = tags.items(dataset, "AnatomicRegionSequence")
-    part = tags.text(dataset, "BodyPartExamined") or " ".join(tags.text(item, "CodeMeaning") for item in regions)
-    described = " ".join(tags.text(dataset, keyword) for keyword in _ABOUT_PART)
-    if _CHEST.search(part) or (not part and _CHEST.search(described)):
-        return
-    other = _OTHER_PART.search(re.sub(r"[^A-Z]+", " ", described))
-    if part or other:
-        named = tags.shown(part) if part else f"'{other[1]}'"
-        reason = f"the picture shows another part of the body: {named}"
+    other = other_part(dataset)
+    if other:
+        reason = f"the picture shows another part of the body: {other}"
         policy.judge("body_part", path, reason, "Give a chest radiograph.", warnings)
+
+
+def _parts(dataset: Dataset) -> tuple[str, str]:
+    """Body part or region, and the descriptions that may name one."""
+    regions = " ".join(tags.text(item, "CodeMeaning") for item in tags.items(dataset, "AnatomicRegionSequence"))
+    described = " ".join(tags.text(dataset, keyword) for keyword in _ABOUT_PART)
+    return tags.text(dataset, "BodyPartExamined") or regions, described
 
 
 def _check_age(path: str, dataset: Dataset, policy: GatePolicy, warnings: list[str]) -> None:

@@ -215,7 +215,7 @@ def test_files_that_are_left_aside_are_listed(tmp_path, capsys):
     (tmp_path / "in" / "notes.txt").write_text("x")
     assert main(["prepare", "study-folder", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
     rows = (tmp_path / "out" / "dropped.csv").read_text().splitlines()[1:]
-    assert rows == ["file,,,,ct,read from the source,\"modality CT, not CR or DX\"", "file,,,,notes.txt,read from the source,not a DICOM file"]
+    assert rows == ["file,,,,ct,read from the source,\"modality 'CT', not CR or DX\"", "file,,,,notes.txt,read from the source,not a DICOM file"]
     said = capsys.readouterr().out
     assert "note: 1 x files skipped: not a DICOM file" in said
 

@@ -90,7 +90,8 @@ def test_pictures_from_the_cache_train_the_same_weights(phantom, tmp_path):
 def test_a_second_evaluation_decodes_nothing_for_the_model_and_the_page(phantom, tmp_path, decodes):
     pages = []
     for name in "ab":
-        options = _where(phantom, tmp_path / name, limit=3, picture_cache=str(tmp_path / "cache"), **{"decoding#max_new_tokens": 8})
+        more = {"limit": 3, "picture_cache": str(tmp_path / "cache"), "decoding#max_new_tokens": 8}
+        options = _where(phantom, tmp_path / name, **more)
         LibraWorkflow("evaluate", [], options).run_all()
         pages.append((tmp_path / name / "report.html").read_text())
         assert bool(decodes()) == (name == "a")

@@ -81,10 +81,15 @@ def test_missing_everything_still_is_a_study(tmp_path):
     assert one.study_id.startswith("no-uid-") and choose_priors([one])[0].current is None
 
 
+NOWHERE = dict.fromkeys(("BodyPartExamined", "AnatomicRegionSequence", "SeriesDescription", "ProtocolName"))
+
+
 @pytest.mark.parametrize(
     ("tags", "reason"),
-    [({"Modality": "CT"}, "modality CT, not CR or DX"), ({"Modality": None, "BodyPartExamined": None}, "modality unknown"),
-     ({"BodyPartExamined": "LEG"}, "body part LEG, not CHEST"), ({"Rows": None}, "no picture in it")],
+    [({"Modality": "CT"}, "modality 'CT', not CR or DX"), ({**NOWHERE, "Modality": None}, "modality unknown"),
+     ({"BodyPartExamined": "LEG"}, "body part 'LEG', not CHEST"), ({"Rows": None}, "no picture in it"),
+     ({"BodyPartExamined": "DOE JANE MARY OF SPRINGFIELD"}, "body part not repeated here"),
+     ({**NOWHERE, "SeriesDescription": "Left knee"}, "body part 'KNEE', not CHEST")],
 )  # fmt: skip
 def test_what_is_no_chest_radiograph_is_listed_with_its_reason(tmp_path, tags, reason):
     write_dicom(tmp_path / "a", **tags)
@@ -95,7 +100,8 @@ def test_what_is_no_chest_radiograph_is_listed_with_its_reason(tmp_path, tags, r
 def test_a_chest_without_modality_and_a_radiograph_without_body_part_are_taken(tmp_path):
     write_dicom(tmp_path / "a", name="a", Modality=None)
     write_dicom(tmp_path / "b", name="b", BodyPartExamined=None)
-    assert len(read(tmp_path)[0]) == 2
+    write_dicom(tmp_path / "c", name="c", BodyPartExamined="Thorax pa")  # as the gate for pixels takes it
+    assert len(read(tmp_path)[0]) == 3
 
 
 def test_links_that_leave_the_folder_are_refused_and_those_within_are_no_second_picture(tmp_path):
@@ -125,6 +131,7 @@ def test_raw_pictures_do_not_stand_for_a_study(tmp_path):
      ("2020.01.31", "10:15:20", datetime(2020, 1, 31, 10, 15, 20)), ("20200131", None, datetime(2020, 1, 31)),
      ("20200131", "251000", datetime(2020, 1, 31)), ("20200131", "noon", datetime(2020, 1, 31)),
      ("20200230", "101010", None), ("19000101", "000000", None), ("", "101010", None), ("yesterday", None, None),
+     ("20200131", "93015.5", datetime(2020, 1, 31, 9, 30, 15)), ("20200131", "915", datetime(2020, 1, 31)),
      ("202001", None, None), ("20200131", "235960", datetime(2020, 1, 31, 23, 59, 59))],
 )  # fmt: skip
 def test_dates_and_times_are_read_or_count_as_absent(day, time, expected):
@@ -174,6 +181,15 @@ def test_reports_are_found_by_accession_number_and_no_path_is_followed(tmp_path)
     assert sections[uid_for("p", "a")]["findings"] == "Clear lungs." and sections[uid_for("p", "a")]["impression"] == "Normal."
     assert "comparison" not in sections[uid_for("p", "a")] and "findings" not in sections[uid_for("p", "b")]
     assert source.notes["studies without a report file"] == 1
+
+
+def test_a_report_that_is_not_utf_8_is_read_as_windows_1252_and_counted(tmp_path):
+    write_dicom(tmp_path / "dicom" / "a", name="a")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / f"{uid_for('p', 'a')}.txt").write_bytes("\nFINDINGS: Ghon’s focus, 5 µm.\n".encode("cp1252"))
+    (study,), source = read(tmp_path / "dicom", reports=tmp_path / "texts")
+    assert study.sections["findings"] == "Ghon’s focus, 5 µm."
+    assert source.notes["reports that are not UTF-8, read as Windows-1252"] == 1
 
 
 def test_a_given_prior_of_another_patient_or_a_later_date_is_not_used(tmp_path):

@@ -19,8 +19,6 @@ from pydicom.errors import InvalidDicomError
 
 from libra_monai.data.studies import NOT_FRONTAL, UNKNOWN_RANK, frontal_rank, is_lateral
 
-MODALITIES = ("CR", "DX")
-_BODY_PARTS = ("", "CHEST", "THORAX", "LUNG")
 _FIRST_YEAR = 1901  # 19000101 is what some devices write for an unknown date
 _MOMENTS = ("Acquisition", "Content", "Series", "Study")  # in this order
 _DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
@@ -28,7 +26,7 @@ _TAGS = (
     "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID AccessionNumber Modality BodyPartExamined "
     "PatientID IssuerOfPatientID PatientBirthDate PatientSex PatientAge EthnicGroup InstitutionName ViewPosition "
     "ViewCodeSequence PatientOrientation PresentationIntentType Rows Columns AcquisitionDateTime "
-    "ReasonForTheRequestedProcedure AdditionalPatientHistory SpecificCharacterSet"
+    "ReasonForTheRequestedProcedure AdditionalPatientHistory SpecificCharacterSet AnatomicRegionSequence"
 ).split() + [*_DESCRIPTIONS, *(f"{name}{what}" for name in _MOMENTS for what in ("Date", "Time"))]
 
 
@@ -179,13 +177,15 @@ def _header(dataset: Dataset) -> Header:
 
 
 def _check(dataset: Dataset) -> None:
-    modality, part = (_text(dataset, "Modality") or "").upper(), (_text(dataset, "BodyPartExamined") or "").upper()
+    from libra_monai.transforms import gate, tags  # with torch, which worker processes of other modules do without
+
+    modality, other = tags.text(dataset, "Modality"), gate.other_part(dataset)
     if str(dataset.get("SOPClassUID") or "") == "1.2.840.10008.1.3.10":
         raise NotUsed("a DICOM directory")
-    if modality not in MODALITIES and not (modality == "" and part in _BODY_PARTS[1:]):
-        raise NotUsed(f"modality {modality or 'unknown'}, not {' or '.join(MODALITIES)}")
-    if part not in _BODY_PARTS:
-        raise NotUsed(f"body part {part[:16]}, not CHEST")
+    if modality not in gate.MODALITIES and not (modality == "" and gate.shows_chest(dataset)):
+        raise NotUsed(f"modality {tags.shown(modality) if modality else 'unknown'}, not CR or DX")
+    if other:
+        raise NotUsed(f"body part {other}, not CHEST")
     if not dataset.get("Rows") or not dataset.get("Columns"):
         raise NotUsed("no picture in it")
 
@@ -197,6 +197,8 @@ def _text(dataset: Dataset, keyword: str) -> str | None:
 
 def _clock(time: Any) -> str | None:
     digits = re.sub(r"[:]", "", str(time or "").strip()).partition(".")[0]
+    if len(digits) == 5:  # the hour lost its zero; of fewer digits nobody can tell which
+        digits = f"0{digits}"
     if not re.fullmatch(r"(?:\d{2}){1,3}", digits):
         return None
     hour, minute, second = (digits + "0000")[:2], (digits + "0000")[2:4], (digits + "0000")[4:6]

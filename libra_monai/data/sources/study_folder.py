@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from libra_monai.data.corpora.tables import decode
 from libra_monai.data.sections import report_sections
 from libra_monai.data.sources.headers import Header, NotUsed, read_header
 from libra_monai.data.studies import SECTIONS, Study, StudyImage
@@ -150,8 +151,13 @@ class StudyFolder:
         if path is None:
             self.notes["studies without a report file"] += 1
             return study
+        try:
+            text, proper = decode(path.read_bytes())
+        except OSError:
+            self.notes["reports that cannot be read"] += 1
+            return study
         self.sources.append(path)
-        text = path.read_text(encoding="utf-8", errors="replace")
+        self.notes["reports that are not UTF-8, read as Windows-1252"] += not proper
         parts = report_sections("\n" + "\n".join(f" {line.lstrip()}" for line in text.splitlines()))
         given = {name: parts[name] for name in SECTIONS if parts.get(name, "").strip(" .").lower() not in _ABSENT}
         return replace(study, sections={**study.sections, **given})
