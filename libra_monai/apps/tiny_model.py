@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rebuild the shipped small weights from nothing: phantom studies, tokenizer, four stages of training.
+"""Rebuild the shipped small weights from nothing: phantom studies, tokenizer, five stages of training.
 
 Every stage is a bundle workflow with an overlay; this command only calls them one after the other with
 fixed seeds, and puts the result into `bundle/models/libra_tiny`.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENTS, SEED = 2500, 100
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}  # a rank of 64 takes twice the time, for a width of 192
 EPOCHS = {"pretrain_encoder": 10, "pretrain_connector": 7, "pretrain_reading": 3, "align": 3, "finetune_lora": 4}
 CARD = {"name": "libra_tiny", "version": VERSION, "training_data": "synthetic"}
