@@ -47,7 +47,9 @@ def test_findings_and_sides_are_read(text, expected):
 
 def test_status_tells_denied_from_gone():
     assert read_findings("No pneumothorax.") == [Mention("Pneumothorax", None, "absent")]
-    assert read_findings("The right chest tube has been removed.") == [Mention("Chest Drain", "right", "gone")]
+    assert read_findings("The right chest tube has been removed.") == [
+        Mention("Chest Drain", "right", "gone", change="removed")
+    ]
 
 
 @pytest.mark.parametrize("text", [None, "", "   ", "???"])
