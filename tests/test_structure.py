@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "libra_monai"
 ROOMS = (
     "errors paths files types registry text transforms data metrics losses networks inferers outputs checkpoints "
-    "handlers engines apps"
+    "evaluation handlers engines apps"
 ).split()
 # inside networks, the same order
 NETWORK_ROOMS = "pretrained encoders connectors language pretraining adapters report_model".split()

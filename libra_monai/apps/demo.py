@@ -2,7 +2,8 @@
 """The whole way in ten minutes, on two cores and without a download.
 
 Drafts two sample studies with the shipped weights, draws phantom studies, trains stage 1 and stage 2
-briefly from the shipped weights, evaluates on unseen patients and writes a page with pictures, drafts and scores.
+briefly from the shipped weights, evaluates on unseen patients, runs the control suite on them, and writes pages with
+pictures, drafts, scores and controls.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the five steps and say where to look."""
+    """Run the steps and say where to look."""
     started, out = time.monotonic(), Path(args.out)
     _draft_samples(out)
     _title(f"2  {args.patients} phantom patients")
@@ -32,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     last = _train(out, datalist, started)
     _title("4  Evaluation on patients no training has seen")
     _run("evaluate", [], out, datalist, {"output_dir": str(out), "ckpt": last, "split": "test"})
+    _title("5  Does it look at the picture? At the prior?")
+    _controls(last, datalist, out / "controls")
     _summary(out, started)
     return 0
 
@@ -90,12 +93,27 @@ def _run(workflow: str, overlays: list[str], out: Path, datalist: str, options: 
     built.run_all()
 
 
+def _controls(model: str, datalist: str, out: Path) -> None:
+    """The control suite on the unseen patients, by the command of its own."""
+    from libra_monai.apps.main import main
+    from libra_monai.errors import ConfigError
+
+    words = ["evaluate", "--model", model, "--datalist", datalist, "--controls", "--out", str(out)]
+    print("libra-monai " + " ".join(words), flush=True)
+    if main(words) == 2:
+        raise ConfigError("the control suite failed", "See above.")
+
+
 def _summary(out: Path, started: float) -> None:
     scores = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     _title(f"Done in {_elapsed(started)}. All of it is synthetic, not for clinical use.")
     for name, score in scores.items():
+        if "skipped" in score:
+            print(f"  {name:<24} skipped: {score['skipped']}")
+            continue
         print(f"  {name:<24} {score['value']:.3f}  [{score['low']:.3f}, {score['high']:.3f}]  n {score['n']}")
     print(f"\nLook at {out / 'report.html'} in a browser: pictures, drafts, references, scores.")
+    print(f"Controls, strata and worst cases: {out / 'controls' / 'evaluation.html'}")
     print(f"Drafts: {out / 'predictions.jsonl'}   scores: {out / 'metrics.json'}")
     print(f"Curves: tensorboard --logdir {out}")
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "show-config": "show what a workflow with overlays consists of, and which file says so",
     "phantom": "draw synthetic chest X-ray studies with reports",
     "prepare": "turn a corpus or a folder of DICOM files into a datalist",
+    "evaluate": "score drafted reports; control suite: does a model look at the picture, at the prior",
     "demo": "drafts, training, evaluation and a report page, in ten minutes",
     "tiny-model": "rebuild the shipped small weights from nothing",
     "import-weights": "make a model folder from a published checkpoint",

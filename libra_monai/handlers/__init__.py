@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What listens to engines: metrics, failures, predictions, TensorBoard, saved models, progress."""
 
+from libra_monai.handlers.controls import ControlSuite
 from libra_monai.handlers.failures import FailureLog, StudyFailures
 from libra_monai.handlers.metrics import MetricSet, ScoreWriter, comparison, key_metric
 from libra_monai.handlers.outputs import DraftWriter, PredictionWriter
@@ -9,6 +10,7 @@ from libra_monai.handlers.saving import SaveBestModel, SaveFinalModel
 from libra_monai.handlers.tensorboard import TensorBoardReports, TensorBoardScalars, summary_writer
 
 __all__ = [
+    "ControlSuite",
     "DraftWriter",
     "FailureLog",
     "MetricSet",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from ignite.metrics import Metric
 
 from libra_monai.errors import ConfigError, did_you_mean
 from libra_monai.files import write_json
-from libra_monai.metrics import ReportMetric, summarise
+from libra_monai.metrics import ReportMetric, per_study_rows, summarise, write_table
+from libra_monai.metrics.score import check_unit
+from libra_monai.metrics.statistics import RESAMPLES
 
 LOSS = "loss"  # mean loss of a learned token, beside the report metrics
 
@@ -55,7 +57,9 @@ class MetricSet(Metric):
 
     def compute(self) -> dict[str, float]:
         """All values by name."""
-        self._gather()
+        for metric in self.metrics:
+            metric.gather()
+        self._gather_loss()
         values: dict[str, float] = {LOSS: self.loss_sum / self.num_tokens} if self.num_tokens else {}
         for metric in self.metrics:
             values.update(metric.compute())
@@ -70,24 +74,20 @@ class MetricSet(Metric):
         """
         values = self.compute()
         if self.key is not None and self.key not in values:
-            remedy = did_you_mean(self.key, values) if values else "No study of the split has a reference text."
-            raise ConfigError(f"best_by '{self.key}' was not computed", remedy)
+            raise ConfigError(f"best_by '{self.key}' was not computed", self._why_missing(values))
         engine.state.metrics.update(values)
         engine.state.metrics[name] = engine.state.metrics.get(self.key, 0.0) if self.key else 0.0
 
-    def _gather(self) -> None:
-        """Join the rows of all ranks; a study that a sampler repeated counts once."""
+    def _why_missing(self, values: Mapping[str, float]) -> str:
+        skipped = [f"{m.name} was skipped: {reason}." for m in self.metrics if (reason := m.unavailable())]
+        if not values:
+            return " ".join([*skipped, "No study of the split has a reference text."])
+        return " ".join([did_you_mean(str(self.key), values), *skipped])
+
+    def _gather_loss(self) -> None:
+        """Sum the loss over all ranks."""
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
             return
-        for metric in self.metrics:
-            own = (metric.rows, metric.study_ids, metric.clusters, metric.dropped)
-            joined: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(joined, own)
-            rows = {i: (row, c) for part in joined for row, i, c in zip(*part[:3], strict=True)}
-            metric.study_ids = list(rows)
-            metric.rows = [row for row, _ in rows.values()]
-            metric.clusters = [cluster for _, cluster in rows.values()]
-            metric.dropped = sum(part[3] for part in joined)
         totals: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(totals, (self.loss_sum, self.num_tokens))
         self.loss_sum, self.num_tokens = sum(t[0] for t in totals), sum(t[1] for t in totals)
@@ -103,31 +103,43 @@ def key_metric(metrics: Sequence[ReportMetric], key: str | None) -> dict[str, Me
     return {key or "no_key_metric": MetricSet(metrics, key)}
 
 
-def comparison(key: str | None) -> Callable[[float, float], bool]:
+def comparison(key: str | None, metrics: Sequence[ReportMetric] = ()) -> Callable[[float, float], bool]:
     """The `metric_cmp_fn` of a MONAI evaluator: whether a value beats the best so far.
 
     Args:
-        key: name of the deciding value; `loss` is better when lower, everything else when higher.
+        key: name of the deciding value; `loss` and what a metric lists as `lower_is_better` are better when lower.
+        metrics: report metrics of the evaluator.
     """
-    return operator.lt if key == LOSS else operator.gt
+    lower = {LOSS, *(name for metric in metrics for name in metric.lower_is_better)}
+    return operator.lt if key in lower else operator.gt
 
 
 class ScoreWriter:
-    """Handler that writes `metrics.json` with intervals when an evaluation ends.
+    """Handler that writes `metrics.json` with intervals, and `per_study.csv`, when an evaluation ends.
 
     Args:
         metrics: the same objects the `MetricSet` updates.
         output_dir: where to.
+        resamples: bootstrap samples of the intervals.
+        unit: `patient` or `study`, what the bootstrap draws.
     """
 
-    def __init__(self, metrics: Sequence[ReportMetric], output_dir: str | Path) -> None:
-        self.metrics, self.path = list(metrics), Path(output_dir) / "metrics.json"
+    def __init__(
+        self,
+        metrics: Sequence[ReportMetric],
+        output_dir: str | Path,
+        resamples: int = RESAMPLES,
+        unit: str = "patient",
+    ) -> None:
+        check_unit(unit)
+        self.metrics, self.folder, self.resamples, self.unit = list(metrics), Path(output_dir), resamples, unit
 
     def attach(self, engine: Engine) -> None:
         """Listen to an engine."""
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        engine.state.scores = summarise(self.metrics)
+        engine.state.scores = summarise(self.metrics, self.resamples, self.unit)
         if self.metrics:
-            write_json(self.path, engine.state.scores)
+            write_json(self.folder / "metrics.json", engine.state.scores)
+            write_table(self.folder / "per_study.csv", per_study_rows(self.metrics))

@@ -4,8 +4,31 @@
 from libra_monai.metrics.base import ReportMetric
 from libra_monai.metrics.bleu import Bleu, Bleu13a
 from libra_monai.metrics.findings import FindingF1
+from libra_monai.metrics.radgraph import RadGraphF1
 from libra_monai.metrics.rouge import RougeL, RougeLF1
-from libra_monai.metrics.score import score_reports, summarise
+from libra_monai.metrics.score import (
+    build_metrics,
+    compare_metrics,
+    per_study_rows,
+    score_reports,
+    summarise,
+    write_table,
+)
 from libra_monai.metrics.temporal import TemporalF1
 
-__all__ = ["Bleu", "Bleu13a", "FindingF1", "ReportMetric", "RougeL", "RougeLF1", "TemporalF1", "score_reports", "summarise"]
+__all__ = [
+    "Bleu",
+    "Bleu13a",
+    "FindingF1",
+    "RadGraphF1",
+    "ReportMetric",
+    "RougeL",
+    "RougeLF1",
+    "TemporalF1",
+    "build_metrics",
+    "compare_metrics",
+    "per_study_rows",
+    "score_reports",
+    "summarise",
+    "write_table",
+]

@@ -46,11 +46,8 @@ def write_html_report(
         scores: as in `metrics.json`.
         failed: number of studies that could not be read.
     """
-    environment = Environment(
-        loader=PackageLoader("libra_monai.outputs", "pages"), autoescape=True, undefined=StrictUndefined
-    )
     shown = [_study(d, r, picture) for d, r in zip(drafts[:MAX_STUDIES], records[:MAX_STUDIES], strict=True)]
-    text = environment.get_template("report.html").render(
+    text = page_environment().get_template("report.html").render(
         title=title,
         marks=drafts[0].marks if drafts else [],
         model=drafts[0].model if drafts else "no model",
@@ -75,15 +72,22 @@ def write_study_page(path: str | Path, draft: ReportDraft, files: Mapping[str, s
     return write_html_report(path, f"Draft of {draft.study_id}", [draft], [dict(files)], read)
 
 
+def page_environment() -> Environment:
+    """Templates of this room: everything is escaped, and a missing value is an error."""
+    return Environment(
+        loader=PackageLoader("libra_monai.outputs", "pages"), autoescape=True, undefined=StrictUndefined
+    )
+
+
 def _study(draft: ReportDraft, record: Record, picture: Callable[[str], Tensor] | None) -> dict[str, Any]:
     def show(view: str) -> str | None:
-        return _png(picture(record[view])) if picture and record.get(view) else None
+        return png(picture(record[view])) if picture and record.get(view) else None
 
     sections = [(name, mark_changes(getattr(draft, name))) for name in ("findings", "impression")]
     return {
         "draft": draft,
         "view": record.get("view"),
-        "gap": _gap(record.get("gap_hours")) if draft.prior_used else None,
+        "gap": time_between(record.get("gap_hours")) if draft.prior_used else None,
         "sections": [(name, text) for name, text in sections if text],
         "reference": mark_changes(draft.reference) if draft.reference else None,
         "current": show("current"),
@@ -91,13 +95,19 @@ def _study(draft: ReportDraft, record: Record, picture: Callable[[str], Tensor] 
     }
 
 
-def _png(pixels: Tensor) -> str:
+def png(pixels: Tensor) -> str:
+    """A picture as base64 of a PNG file.
+
+    Args:
+        pixels: uint8 [1,h,w].
+    """
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(pixels[0], dtype=np.uint8)).save(buffer, format="PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _gap(hours: float | None) -> str | None:
+def time_between(hours: float | None) -> str | None:
+    """A gap in words: hours below two days, else days."""
     if hours is None:
         return None
     return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"

@@ -102,9 +102,20 @@ def test_evaluation_writes_predictions_scores_and_a_page(phantom, tmp_path):
     for score in scores.values():
         assert set(score) == {"value", "low", "high", "n", "signature"} and score["n"] == 4
         assert score["low"] <= score["high"]
+    assert len((tmp_path / "per_study.csv").read_text().splitlines()) == 5
     page = (tmp_path / "report.html").read_text()
     assert page.count("<article>") == 4 and "NOT REVIEWED" in page and "data:image/png" in page
     assert "http://" not in page and "https://" not in page and "<script" not in page
+
+
+def test_the_control_suite_runs_at_the_end_of_an_evaluation(phantom, tmp_path):
+    LibraWorkflow("evaluate", [], _data(phantom, tmp_path, limit=4, controls=["shuffled", "moved"])).run_all()
+    table = json.loads((tmp_path / "controls.json").read_text())
+    assert set(table["controls"]) == {"shuffled", "moved"} and table["studies"] == 4
+    assert set(table["answers"]) == {"picture", "prior"}
+    assert "Does the model look?" in (tmp_path / "evaluation.html").read_text()
+    scores, drafts = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("metrics", "coverage"))
+    assert scores["rouge_l_coco"]["n"] == drafts["scored"] == 4
 
 
 def test_inference_writes_a_marked_draft_per_study(phantom, tmp_path):

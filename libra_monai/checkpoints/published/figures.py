@@ -2,19 +2,15 @@
 """Published figures of Libra on the findings sections of the MIMIC-CXR test split, in 0..1.
 
 Source: the README of X-iZhang/Libra (2461 studies, 10 beams, length penalty 2), by name of our metric. The
-scores were made after Libra's cleaning, so its cleaner is set here too. METEOR, RaTEScore, RadGraph and BERTScore
+scores were made after Libra's cleaning, so its profile is used here too. METEOR, RaTEScore, RadGraph and BERTScore
 are published as well; they need weights or packages and are compared where they are registered.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from libra_monai.metrics.score import PROFILES
 
-METRICS: dict[str, dict[str, Any]] = {
-    "bleu_13a": {"cleaner": "libra_13a"},
-    "rouge_l_f1": {"cleaner": "libra_letters"},
-    "temporal_f1": {},
-}
+METRICS = PROFILES["libra"]
 FIGURES: dict[str, dict[str, float]] = {
     "libra_v1": {
         "bleu_1_13a": 0.5125, "bleu_2_13a": 0.3748, "bleu_3_13a": 0.2956, "bleu_4_13a": 0.2454,
