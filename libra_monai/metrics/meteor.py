@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.util import find_spec
 
 import numpy as np
 
@@ -68,10 +67,11 @@ class Meteor(ReportMetric):
 
 
 def _missing(folder: str | None) -> str | None:
-    if find_spec("nltk") is None:
+    try:
+        import nltk.data
+        import nltk.translate.meteor_score  # noqa: F401 - both parts are needed later
+    except ImportError:
         return "the package nltk is not installed: pip install 'libra-monai[eval]'"
-    import nltk
-
     if folder and folder not in nltk.data.path:
         nltk.data.path.insert(0, folder)
     for name in ("corpora/wordnet", "corpora/wordnet.zip"):

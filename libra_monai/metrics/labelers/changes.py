@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from libra_monai.metrics.labelers.phrases import DEVICES, SUPPORT
-from libra_monai.metrics.labelers.reader import ABSENT, GONE, LIKELY, PRESENT, UNCERTAIN, Mention, read_report
+from libra_monai.metrics.labelers.reader import GONE, LIKELY, PRESENT, UNCERTAIN, Mention, read_report
 
 CHANGES = ("new", "worsened", "improved", "stable", "resolved", "removed")
 OPPOSITE = {"worsened": "improved", "improved": "worsened"}
@@ -80,13 +80,22 @@ def changes_of(lines: Iterable[Finding]) -> set[tuple[str, str | None, str]]:
     return {(line.finding, line.side, line.change) for line in lines if line.change}
 
 
+def change_claims(text: str | None) -> set[tuple[str, str | None, str]]:
+    """Tuples of finding, side and change that a report claims.
+
+    Args:
+        text: a report or a section of one.
+    """
+    return changes_of(read_changes(text))
+
+
 def claims_change(text: str | None) -> bool:
     """Whether a report compares with an earlier study, of a finding or as a whole.
 
     Args:
         text: the report. "No prior for comparison" is not a claim.
     """
-    if changes_of(read_changes(text)):
+    if change_claims(text):
         return True
     plain = (text or "").lower()
     return bool(_COMPARED.search(_NO_PRIOR.sub(" ", plain)))
@@ -122,12 +131,3 @@ def _both_sides(lines: list[Finding]) -> list[Finding]:
             rest = [x for x in lines if x not in (line, twin) and not (x.side == "bilateral" and x.change == line.change)]
             return [replace(line, side="bilateral", severity=line.severity or twin.severity), *rest]
     return lines
-
-
-def denied(mentions: Iterable[Mention]) -> set[str]:
-    """Findings a report says are not there.
-
-    Args:
-        mentions: of one report.
-    """
-    return {m.finding for m in mentions if m.status == ABSENT and m.finding}
