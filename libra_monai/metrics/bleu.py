@@ -40,7 +40,8 @@ class Bleu(ReportMetric):
         row: list[float] = []
         for n in range(1, self.order + 1):
             have, allowed = _ngrams(said, n), _ngrams(wanted, n)
-            row += [sum(min(count, allowed[gram]) for gram, count in have.items()), max(len(said) - n + 1, 0)]
+            shared = have.keys() & allowed.keys()
+            row += [sum(min(have[gram], allowed[gram]) for gram in shared), max(len(said) - n + 1, 0)]
         return [*row, len(said), len(wanted)]
 
     def corpus(self, totals: np.ndarray, n: int) -> dict[str, float]:

@@ -10,8 +10,8 @@ from libra_monai.metrics.labelers.cues import AUXILIARIES, CLASSES
 
 LONGEST = 90  # words; longer runs without a full stop are cut, so the reader's time stays linear in the text
 _END = re.compile(
-    r"(?<!\bdr)(?<!\bvs)(?<!\bapprox)(?<!\b[ap]\.m)(?<=[^\s\d])[.!?](?=\s|$)|(?<=\d)[.!](?=\s+[a-z]|\s*$)"
-    r"|(?<=[a-z]{3})\.(?=[A-Z])|;",
+    r"[.!?](?=\s|$)(?<=[^\s\d].)(?<!\bdr.)(?<!\bvs.)(?<!\bapprox.)(?<!\b[ap]\.m.)|[.!](?=\s+[a-z]|\s*$)(?<=\d.)"
+    r"|\.(?=[a-z])(?<=[a-z]{3}.)|;",
     re.IGNORECASE,
 )
 _LISTED = re.compile(r"^\s*(?:\(?\d{1,2}[.)]|[-*\u2022]+)\s+")

@@ -155,7 +155,11 @@ class Lexicon(Generic[Value]):
             words: base forms.
         """
         found, at = [], 0
+        root, classes = self.root, self.classes
         while at < len(words):
+            if words[at] not in root and words[at] not in classes:
+                at += 1
+                continue
             end, value = self._longest(words, at)
             if end:
                 found.append((at, end, value))

@@ -21,6 +21,7 @@ from libra_monai.metrics.labelers.sides import BILATERAL, bare, regions, severit
 PRESENT, LIKELY, UNCERTAIN, ABSENT, GONE = "present", "likely", "uncertain", "absent", "gone"
 _STATUS = {c.DENIED: ABSENT, c.DOUBTED: UNCERTAIN, c.LIKELY: LIKELY}
 _CHANGES = (c.GONE, c.NEW, c.WORSE, c.BETTER, c.SAME)
+_REMEMBERED = 5000  # letters of the longest text that is kept
 _ORDER = {"small": 1.0, "moderate": 2.0, "large": 3.0}
 _POINTING = frozenset("this these it they both which that those he she patient".split())
 _STUDY = frozenset("exam examination study radiograph film appearance chest finding".split())
@@ -49,15 +50,30 @@ class Mention:
     generic: str = ""
 
 
-def read_report(text: str | None) -> list[Mention]:
-    """All mentions of a report in order.
+def read_report(text: str | None) -> tuple[Mention, ...]:
+    """All mentions of a report in order. Reports are remembered, since several metrics read the same ones.
 
     Args:
         text: a report or a section of one; None and empty give nothing.
     """
+    return _remembered(text or "") if len(text or "") <= _REMEMBERED else tuple(_read(text or ""))
+
+
+@lru_cache(maxsize=32768)
+def _remembered(text: str) -> tuple[Mention, ...]:
+    return tuple(_same(mention) for mention in _read(text))
+
+
+@lru_cache(maxsize=4096)
+def _same(mention: Mention) -> Mention:
+    """One object for equal mentions, so that remembering is cheap."""
+    return mention
+
+
+def _read(text: str) -> list[Mention]:
     mentions: list[Mention] = []
     last = 0  # where the mentions of the sentence before begin
-    for sentence in sentences(text or ""):
+    for sentence in sentences(text):
         found, pending = _read_sentence(sentence)
         if pending and not found:
             for place in range(last, len(mentions)):
@@ -68,7 +84,7 @@ def read_report(text: str | None) -> list[Mention]:
     return mentions
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def _read_sentence(sentence: str) -> tuple[tuple[Mention, ...], tuple[str, ...]]:
     """Mentions of a sentence, and the cues in it that are said of the sentence before."""
     raw = words_of(plain(sentence))
