@@ -76,9 +76,9 @@ _FINDINGS: dict[str, str] = {
     "Gastric Tube": "nasogastric/orogastric/gastric/enteric/feeding/nasoenteric/dobbhoff/dobhoff/nasojejunal/orogastric tube/catheter?; "
     "naso/oro gastric/enteric tube; ng/og/nj tube; ngt; ogt; nasogastric; enteric feeding? tube; dobbhoff; dobhoff; "
     "ng or og tube; sump tube; enteric catheter",
-    "Central Line": "central venous? line/catheter/access?; picc line/catheter?; cvc; cvl; port a cath; portacath; mediport; chest port?; "
-    "port catheter; infusion port; chest wall port; internal jugular/subclavian/femoral/jugular central? venous? "
-    "line/catheter/sheath/port?/cordis; ij central? venous? line/catheter/sheath?; dialysis/hemodialysis/hickman/tunneled/permacath "
+    "Central Line": "central venous? line/catheter/access?; picc line/catheter?; cvc; cvl; port a cath; portacath; mediport; chest port; "
+    "port catheter; infusion port; chest wall port; internal? jugular/subclavian/femoral/brachial central? venous? "
+    "line/catheter/sheath/port/cordis/access/approach; internal jugular; subclavian; left/right? subclavian line/catheter; ij central? venous? line/catheter/sheath?; dialysis/hemodialysis/hickman/tunneled/permacath "
     "catheter/line?; peripherally inserted central venous? catheter/line; swan ganz catheter?; pulmonary artery catheter; "
     "pa catheter; vascular catheter; venous catheter/line; vascath; picc; central access; permcath; introducer sheath",
     "Chest Drain": "chest/thoracostomy/thoracic/pleural/intercostal tube/drain/catheter; pigtail catheter/drain?; pleurx catheter?; tube "
@@ -88,7 +88,7 @@ _FINDINGS: dict[str, str] = {
     "device/pacer; pulse? generator; implantable cardioverter defibrillator?; cardioverter defibrillator; "
     "cardiac rhythm/conduction/implantable? device; pacemaker or icd; pacemaker or defibrillator; pacemaker generator; "
     "chest wall? pacemaker; cardiac pacemaker; icd lead; aicd lead; biventricular pacemaker; pacemaker defibrillator",
-    SUPPORT: "line; tube; catheter; valve; hardware; arthroplasty; icd; device; drain; plate; screw; cannula; coil; stent; "
+    SUPPORT: "line; tube; catheter; valve; hardware; arthroplasty; icd; device; drain; fixation/metal/metallic/surgical plate; plate and screw; screw; cannula; coil; stent; "
     "equipment; support apparatus; tracheostomy tube?; tracheostomy; sternal? wire; sternotomy wire; prosthesis; "
     "monitoring/support device; line and tube; balloon pump; iabp; impella; ecmo cannula; electrode; lead; port; sheath",
 }
@@ -126,13 +126,13 @@ _OTHER = (
     "vertebral collapse; collapse of the? vertebral; airway disease; pulmonary embolism; infarct"
 )
 _ASIDES = (
-    "lung/low volume; volume; aeration; inspiration; inspiratory effort; effort; mass effect; pleural line; fracture line; midline; "
+    "internal? jugular/subclavian/femoral/brachial/brachiocephalic vein/artery; femoral head/neck; lung/low volume; volume; aeration; inspiration; inspiratory effort; effort; mass effect; pleural line; fracture line; midline; "
     "over the heart; behind the heart; heart border; right/left heart border; heart rate; heart sound; joint effusion; in line; skin fold; "
     "line of; cardiac border; left/right? ventricle; catheter tip; surgical clip; tube tip; line tip; soft tissue density; density of; "
     "bone density; bony density; vascular calcification; projection; rotation; "
     "leading; fluid level; air fluid level; gas; bowel gas; base density; body mass index; breast density; "
     "mediastinal lymph; vascularity; pulmonary vasculature; vasculature; marking; osseous structure; "
-    "mediastinal drain; mediastinal clip; exam; examination; radiograph; film; shift of the? mediastinum; shift of the? heart; "
+    "mediastinal drain; mediastinal clip; shift of the? mediastinum; shift of the? heart; "
     "shift of the? mediastinal structure; ventilation; oxygenation; expansion; support apparatus position; history of pneumonia; "
     "marker line; suture line; anterior/posterior? junction line; paratracheal stripe; hemidiaphragm; diaphragm; conspicuity"
 )

@@ -230,7 +230,7 @@ def _describe(clause: Clause) -> None:
     for name, (before, after) in zip(clause.names, around, strict=True):
         device = name.concept.name in DEVICES or name.concept.kind == "event"
         name.side, late = side_of(clause.words, range(before.start, name.end), after, device)
-        name.severity = None if device else severity_of(clause.words, before, after, turning)
+        name.severity = None if device else severity_of(clause.words, before, after, turning, clause.cue_places)
         behind.append(late)
     for number, (first, second) in enumerate(zip(clause.names, clause.names[1:], strict=False)):
         listed = bare(clause.words, first.end, second.start, clause.cue_places)
@@ -265,8 +265,12 @@ def _number(word: str) -> float | None:
 
 def _other_side(clause: Clause, unmet: list[tuple[str, int]]) -> str | None:
     """The side that stands for a finding: "... while the right has decreased"."""
-    before = [words for words in clause.words[clause.begin : unmet[0][1]] if words in ("right", "left")]
-    return before[-1] if before and unmet[0][0] in _CHANGES else None
+    at = unmet[0][1]
+    named = [word for word in clause.words[clause.begin : at] if word in ("right", "left")]
+    after = list(clause.words[at : at + 6])
+    if not named and "on" in after:
+        named = [word for word in after[after.index("on") :] if word in ("right", "left")]
+    return named[-1] if named and unmet[0][0] in _CHANGES else None
 
 
 def _pass_on(subject: list[Name], unmet: list[tuple[str, int]], side: str | None, read: list[Name]) -> None:
@@ -305,8 +309,8 @@ def _mention(name: Name, raw: list[str]) -> Mention | None:
         status = judged
     if concept.kind == "event":
         kind = {"removed": c.GONE, "new": c.NEW}.get(concept.change or "", kind)
-    if kind == c.GONE and status in (PRESENT, LIKELY, ABSENT):
-        status = GONE
+    if (kind == c.GONE and status in (PRESENT, LIKELY, ABSENT)) or status == GONE:
+        status, kind = GONE, c.GONE
     elif status == ABSENT:
         status, kind = (GONE, c.GONE) if name.before else (ABSENT, None)
     change = c.CHANGE.get(kind or "")
@@ -323,7 +327,7 @@ def _mention(name: Name, raw: list[str]) -> Mention | None:
 def _state_status(name: Name, kind: str | None, status: str) -> str | None:
     """Status of anatomy: there only if enlarged, open if merely said to be unchanged, else not said."""
     if name.size == c.NORMAL:
-        return ABSENT
+        return GONE if kind in (c.BETTER, c.GONE) else ABSENT
     if name.size == c.BIG or kind == c.WORSE:
         return status
     if kind in (c.BETTER, c.SAME, c.GONE) or status == UNCERTAIN:

@@ -69,15 +69,18 @@ def side_of(words: Sequence[str], before: range, after: range, device: bool) -> 
     return (SIDES[words[found[0]]], True) if found else (None, False)
 
 
-def severity_of(words: Sequence[str], before: range, after: range, turning: frozenset[int]) -> str | None:
+def severity_of(
+    words: Sequence[str], before: range, after: range, turning: frozenset[int], cue_places: frozenset[int] = frozenset()
+) -> str | None:
     """`small`, `moderate`, `large` or None.
 
     Args:
         words: base forms.
         before, after: what `regions` gave.
         turning: places where words of change begin; a size word right before one speaks of the change.
+        cue_places: words that belong to cues.
     """
-    found = {i: SEVERITY[words[i]] for i in (*before, *after) if words[i] in SEVERITY and not _of_change(words, i, turning)}
+    found = {i: SEVERITY[words[i]] for i in (*before, *after) if words[i] in SEVERITY and i not in cue_places and not _of_change(words, i, turning)}
     now = [i for i in found if i in after and {"now", "currently", "to"} & set(words[max(i - 2, 0) : i])]
     first = [i for i in found if i in before]
     last = [i for i in found if i in after]
