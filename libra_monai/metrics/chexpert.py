@@ -92,7 +92,7 @@ def averages(totals: np.ndarray, n: int) -> dict[str, float]:
             pooled = 2 * tp[where].sum(), 2 * tp[where].sum() + fp[where].sum() + fn[where].sum()
             values[f"{key}_micro_f1_{policy}"] = pooled[0] / pooled[1] if pooled[1] else 0.0
             values[f"{key}_macro_f1_{policy}"] = float(each.mean())
-            values[f"{key}_weighted_f1_{policy}"] = float((each * support).sum() / support.sum()) if support.sum() else 0.0
+            values[f"{key}_weighted_f1_{policy}"] = float((each * support).sum() / max(support.sum(), 1))
             values[f"{key}_samples_f1_{policy}"] = block[3 * _N + place] / n
     return values
 

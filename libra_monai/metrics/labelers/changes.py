@@ -23,7 +23,9 @@ _COMPARED = re.compile(
     r"|\b(?:compared (?:to|with)|comparison (?:to|with)|than|from|to|with) (?:the |a )?(?:prior|previous|earlier|last)"
     r" (?:stud|exam|radiograph|film|image|chest|x)"
 )
-_NO_PRIOR = re.compile(r"\b(?:no|without|lack of) (?:\w+ ){0,3}?(?:prior|previous|comparison)s?\b|\bnot available for comparison\b")
+_NO_PRIOR = re.compile(
+    r"\b(?:no|without|lack of) (?:\w+ ){0,3}?(?:prior|previous|comparison)s?\b|\bnot available for comparison\b"
+)
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,6 @@ def _both_sides(lines: list[Finding]) -> list[Finding]:
         other = {"left": "right", "right": "left"}.get(line.side or "")
         twin = next((x for x in lines if x.side == other and x.change == line.change), None) if other else None
         if twin is not None:
-            rest = [x for x in lines if x not in (line, twin) and not (x.side == "bilateral" and x.change == line.change)]
+            rest = [x for x in lines if x.change != line.change or x.side not in ("left", "right", "bilateral")]
             return [replace(line, side="bilateral", severity=line.severity or twin.severity), *rest]
     return lines

@@ -47,8 +47,10 @@ def labels_of(mentions: Iterable[Mention], worded: bool = True) -> dict[str, int
         if name:
             seen.setdefault(name, set()).add(label)
         for further in mention.also:
-            weaker = OPEN if (mention.finding, mention.also) == _CAUSE and label == POSITIVE else label
-            seen.setdefault(further, set()).add(weaker)
+            if (mention.finding, mention.also) != _CAUSE:
+                seen.setdefault(further, set()).add(label)
+            elif label != NEGATIVE:
+                seen.setdefault(further, set()).add(OPEN)
     labels: dict[str, int | None] = {name: _joined(seen.get(name, set())) for name in CHEXPERT_14}
     ill = any(labels[name] in (POSITIVE, OPEN) for name in CHEXPERT_14 if name != SUPPORT)
     labels["No Finding"] = POSITIVE if worded and not ill and not other else None

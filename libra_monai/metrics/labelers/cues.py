@@ -15,109 +15,178 @@ from functools import lru_cache
 from libra_monai.metrics.labelers.lexicon import Lexicon
 
 DENIED, DOUBTED, LIKELY, GONE, NEW, WORSE, BETTER, SAME = "denied doubted likely gone new worse better same".split()
-NORMAL, BIG, BEFORE, SIZE, MOVED = "normal big before size moved".split()
+NORMAL, BIG, BEFORE, MOVED = "normal big before moved".split()
 CHANGE = {GONE: "resolved", NEW: "new", WORSE: "worsened", BETTER: "improved", SAME: "stable"}
-SEVERITY = {
-    "small": "small", "tiny": "small", "trace": "small", "minimal": "small", "mild": "small", "minor": "small", "slight": "small",
-    "subtle": "small", "minute": "small", "mildly": "small", "minimally": "small", "slightly": "small",
-    "faint": "small", "miniscule": "small", "minuscule": "small", "moderate": "moderate", "moderately": "moderate",
-    "medium": "moderate", "sized": "moderate", "large": "large", "severe": "large", "marked": "large", "massive": "large",
-    "extensive": "large", "severely": "large", "markedly": "large", "huge": "large", "substantial": "large", "gross": "large",
-    "considerable": "large", "sizable": "large", "sizeable": "large", "pronounced": "large", "massively": "large",
-}  # fmt: skip
+_SIZES = {
+    "small": (
+        "small tiny trace minimal mild minor slight subtle minute mildly minimally slightly faint miniscule "
+        "minuscule"
+    ),
+    "moderate": "moderate moderately medium sized",
+    "large": (
+        "large severe marked massive extensive severely markedly huge substantial gross considerable sizable "
+        "sizeable pronounced massively"
+    ),
+}
+SEVERITY = {word: size for size, words in _SIZES.items() for word in words.split()}
 AUXILIARIES = frozenset(
-    "is are was were be been being has have had remain appear appeared seem become became show demonstrate look stay undergone "
-    "exhibit shows keep having hold".split()
+    "is are was were be been being has have had remain appear appeared seem become became show demonstrate look "
+    "stay undergone exhibit shows keep having hold".split()
 )
 _ADVERBS = frozenset(
-    "slightly mildly minimally moderately markedly significantly substantially somewhat further interval overall clearly definitely now "
-    "subsequently since also grossly essentially relatively appreciably considerably slight mild minimal moderate marked significant "
-    "substantial appreciable relevant definite major gross obvious noticeable discernible clear important real convincing "
-    "considerable notable detectable measurable radiographic great severe any much only very more rather quite again been be "
-    "approximately otherwise clinically dramatically modestly visibly still currently meaningful material "
-    "radiographically noticeably severely greatly gradual gradually slow slowly rapid rapidly mostly yet seen "
-    "unequivocal unequivocally confidently subtle small focal discrete particularly obviously "
-    "convincingly reliably entirely completely fully large really tiny progressively interim once".split()
+    "slightly mildly minimally moderately markedly significantly substantially somewhat further interval overall "
+    "clearly definitely now subsequently since also grossly essentially relatively appreciably considerably slight "
+    "mild minimal moderate marked significant substantial appreciable relevant definite major gross obvious "
+    "noticeable discernible clear important real convincing considerable notable detectable measurable "
+    "radiographic great severe any much only very more rather quite again been be approximately otherwise "
+    "clinically dramatically modestly visibly still currently meaningful material radiographically noticeably "
+    "severely greatly gradual gradually slow slowly rapid rapidly mostly yet seen unequivocal unequivocally "
+    "confidently subtle small focal discrete particularly obviously convincingly reliably entirely completely "
+    "fully large really tiny progressively interim once".split()
 )
-_PARTLY = frozenset("partial partially incomplete incompletely near nearly almost largely mostly substantially predominantly partly".split())
-_ALL = frozenset("complete completely full fully total totally entirely interval entire now since have has essentially subsequently".split())
-_TURN = frozenset("increase decrease worsen improve progress enlarged enlarging enlargement grow change larger smaller worse better reduce regress".split())
-CLASSES = {"adv": _ADVERBS, "partly": _PARTLY, "all": _ALL, "turn": _TURN}
+_PARTLY = frozenset(
+    "partial partially incomplete incompletely near nearly almost largely mostly substantially predominantly "
+    "partly".split()
+)
+_ALL = frozenset(
+    "complete completely full fully total totally entirely interval entire now since have has essentially "
+    "subsequently".split()
+)
+_TURN = frozenset(
+    "increase decrease worsen improve progress enlarged enlarging enlargement grow change larger smaller worse "
+    "better reduce regress".split()
+)
+_DEGREE = frozenset(
+    "extensive pronounced prominent conspicuous severe apparent seen confluent dense marked diffuse widespread "
+    "large numerous significant obvious advanced".split()
+)
+_WELL = frozenset("well clearly fully adequately reliably definitely clear".split())
+_SEEN = frozenset("seen present suspected recognizable there".split()
+)
+CLASSES = {
+    "adv": _ADVERBS, "partly": _PARTLY, "all": _ALL, "turn": _TURN, "seen": _SEEN, "degree": _DEGREE, "well": _WELL,
+}  # fmt: skip
 
-_SEEN = "seen/present/suspected/recognizable/there"
 _CUES: dict[tuple[str, str], str] = {
-    (DENIED, "on"): "no; not; without; negative for; free of/from; clear of; absence of; lack/lacking/lacks of?; devoid of; neither; nor; "
-    "rather than; instead of; as opposed to; deny; never; nothing; no longer any; no evidence of/for?; ruled out; "
-    "excluded; never had; unremarkable for; unlike; no @adv* sign of",
-    (DENIED, "back"): f"not @adv* {_SEEN}; cannot @adv* be? @adv* seen; is/are/was/were @adv* absent; is/are/was/were/has/have/been @adv* "
-    "excluded; ruled out; none; negative; not @adv* the case; not found",
+    (DENIED, "on"): (
+        "no; not; without; negative for; free of/from; clear of; absence of; lack/lacking/lacks of?; devoid of; "
+        "neither; nor; rather than; instead of; as opposed to; deny; never; nothing; no longer any; "
+        "no evidence of/for?; ruled out; excluded; never had; unremarkable for; unlike; no @adv* sign of"
+    ),
+    (DENIED, "back"): (
+        "not @adv* @seen; cannot @adv* be? @adv* seen; is/are/was/were @adv* absent; "
+        "is/are/was/were/has/have/been @adv* excluded; ruled out; none; negative; not @adv* the case; not found"
+    ),
     (DENIED, "near"): "absent",
-    (DOUBTED, "on"): "no new; no @adv* new/developing/acute? new; no new or @turn; no @turn or new; cannot @adv* exclude; cannot @adv* rule out; "
-    "difficult to exclude; not exclude; not rule out; to exclude; exclude; rule out; unable to exclude; question of; question; "
-    "concern for; concern of? ; suspicious for/of; worrisome for; worrying for; possibility of; potential for; versus; differential; evaluate for; "
-    "assess for; indeterminate for; "
-    "worry for; ?; whether; if; could/may/might be? related? to; could/may/might @adv* represent/reflect/be/indicate; or possibly; "
-    "compatible with possible; equivocal for; not entirely exclude; concern",
-    (DOUBTED, "near"): "possible; possibly; questionable; potential; potentially; equivocal; suspected; suspect; may; might; could; "
-    "conceivable; conceivably; perhaps; borderline; uncertain; questioned; considered; top normal to? mildly",
-    (DOUBTED, "back"): "not @adv* excluded; not @adv* ruled out; cannot be @adv* excluded; cannot be @adv* ruled out; unlikely; "
-    "not likely; less likely; not @adv* well/clearly/fully/adequately/reliably/definitely/clear @adv* seen/assessed/evaluated/delineated/defined; obscured; "
-    "difficult/hard to @adv* exclude/assess/evaluate/see/judge/determine; poorly/suboptimally seen/assessed/evaluated/defined; "
-    "cannot be @adv* assessed/evaluated/determined; not @adv* assessed/evaluated/determined/confirmed; "
-    "limited evaluation; indistinct; should be considered; is/are a? consideration; incompletely assessed/evaluated/seen; "
-    "may/might/could @adv* be? @adv* present/seen/persist/exist/remain/contribute/coexist; is/are of concern; in question; "
-    "remain? a possibility; less well seen",
-    (LIKELY, "near"): "likely; probable; probably; presumed; presumably; most likely; likely represent/reflect; likely due to; "
-    "probably represent/reflect; likely related to; apparently; thought to represent; favored; favor; favoring",
-    (LIKELY, "on"): "suggest; suggest of; indicative of possible; suggestion of; favored to represent; suspicion of/for?; raise the? "
-    "possibility of; raising the? possibility of; raise/raising concern for; presumably; believed/thought to be?",
-    (GONE, "near"): "resolved; @all* resolved; resolution; @all* resolution; cleared; disappeared; disappearance; vanished; removal; removed; "
-    "no longer @adv* seen/present/visible/there/demonstrable/recognizable/in; no longer in place; no longer; withdrawn; normalized; normalization; "
-    "return/returned to @adv* normal; complete clearing; evacuated; taken out; @all complete clearing; clearance; gone; "
-    "completely clear; reexpanded; fully expanded; has/have @adv* cleared; been taken out; resolve; dissipated; dissipation; "
-    "not @adv* seen anymore; not @adv* seen any more/longer; not seen now; now absent; elimination; "
-    "@all complete clearance; subsequent removal; subsequently resolved",
-    (GONE, "on"): "no @adv* residual/remaining; without @adv* residual/remaining; in place of",
-    (NEW, "near"): "new; newly; develop; interval development; interval appearance; placement of; insertion of; interval/recent/subsequent/new placement/insertion; inserted; "
-    "has/have/had @adv* placed; was/were @adv* placed; newly placed; now seen/present/visible/there/in; there is/are now; has/have @adv* "
-    "appeared/arisen/emerged/occurred/formed; onset; recurrent; recurred; recurrence; reappeared; reaccumulate; de novo; "
-    "not @adv* seen/present/visible/there/in previously/before; previously not @adv* seen/present; not previously @adv* seen/present/visible; "
-    "not @adv* seen/present/visible/there on/in/at the? prior; absent/not on/in the? prior; not there on/in the? prior; "
-    "was/were absent previously/before; newly seen; interval insertion; "
-    "interval occurrence; emergence; emerging; now show; "
-    "not @adv* on the? prior; has/have been introduced; deployed; implanted; implantation",
-    (WORSE, "near"): "worsen; increase; larger; bigger; progress; enlarging; interval @adv* enlargement; has/have/had @adv* enlarged; greater; "
-    "grow; worse; deteriorate; deteriorating; accumulate; expanding; has/have/had @adv* expanded; has/have/had @adv* spread; has/have/had @adv* extended; "
-    "more @adv* extensive/pronounced/prominent/conspicuous/severe/apparent/seen/confluent/dense/marked/diffuse/widespread/"
-    "large/numerous/significant/obvious/advanced/apparent/evident; denser; heavier; up from; rise; risen; rising; aggravated; "
-    "in worsening; gain; gained; more of; thicker; wider; has/have/had @adv* widened; enlarge; heightened; intensified; bulkier; "
-    "interval widening; climbed; mounting; not @adv* as small; escalated; doubled; extended further; advanced; advancing",
-    (BETTER, "near"): "improve; decrease; smaller; lesser; resolving; clearing; reduce; diminish; regress; shrink; lessen; subside; "
-    "better; receded; receding; abated; declined; decline; waned; waning; down from; "
-    "less @adv* extensive/pronounced/prominent/conspicuous/severe/seen/confluent/dense/marked/diffuse/widespread/large/significant/obvious; "
-    "@partly @adv* resolved; @partly @adv* cleared; @partly complete? resolution/clearing/clearance/removal?; resolved @partly; cleared @partly; "
-    "@partly complete? resolved; fewer; recovering; recovery; fading; faded; retreated; thinner; dropped; "
-    "has/have @adv* partially @adv* resolved/cleared; not @adv* as large/extensive/pronounced/severe/dense/prominent; "
-    "drained; less of; eased; easing; backed off; come down; gone down; gotten better; halved; lightened; contracted; fallen; down in size",
-    (SAME, "near"): "stable; unchanged; constant; static; stationary; steady; similar; same; identical; comparable; persist; redemonstrate; remain; again; "
-    "again seen; still; as before; continue; continued; no/without @adv* @turn; not @adv* @turn; no/without @adv* interval? difference; not @adv* different; "
-    "no/without @adv* interval? turn; not @adv* have/been? @turn; little @adv* @turn; no @turn or @turn; not @turn or @turn; "
-    "neither @turn nor @turn; neither @adv* @turn nor @adv* @turn; no @adv* @turn or @adv* @turn; without @adv* @turn or @adv* @turn; no @adv* "
-    "resolution; no longer @turn; @adv @turn not; maintained; equally; as previously; like before; as on the prior; "
-    "not resolved; not @adv* cleared; no @adv* clearing; has/have not resolved; minimal change; unvarying; lingers; lingering; "
-    "re demonstrated; continuing; ongoing; @adv* as before; no/without @adv* further @turn; no @adv* evolution; not @adv* evolved; "
-    "neither @adv* @turn or @adv* @turn; in keeping with prior; as prior; minimal @adv* change; slight change; "
-    "not @adv* differ; not @adv* differ from; no @adv* larger; no @adv* smaller; not @adv* progressed; as was; "
-    "not @adv* improved or @turn; no @adv* growth; not grow; not reduce; no @adv* interval? variation; unchanged placement",
-    (NORMAL, "near"): "normal; within normal limit; unremarkable; not @adv* enlarged/big/widened/large/wide; no @adv* enlargement/widening; "
-    "upper limit of normal; top normal; nonenlarged; not @adv* abnormal; midline; preserved; well defined; no @adv* abnormality; "
-    "within limit of normal; without @adv* enlargement/abnormality; not @adv* increase in size; negative; intact; non enlarged; not dilated",
-    (BIG, "near"): "enlarged; enlargement; enlarging; large; big; widened; widening; wide; globular; prominent; prominence; "
-    "bulging; distended; dilated; abnormal; larger; exceeds half; magnified; generous; cardiomegaly; oversized; greater than normal",
-    (BEFORE, "near"): "previously @adv* seen/present/described/mentioned/demonstrated?; prior; previously; preexisting; known; "
-    "seen previously; seen on/in the? prior; seen before; present on/in the? prior; from the? prior",
-    (MOVED, "near"): "withdrawn by/to/into/from/approximately; removed from the; pulled back; retracted; advanced to/into/by/further; repositioned; readjusted; "
-    "has/have @adv* advanced; exchanged; replaced; satisfactory/appropriate/good/adequate/proper/standard placement/position",
+    (DOUBTED, "on"): (
+        "no new; no @adv* new/developing/acute? new; no new or @turn; no @turn or new; cannot @adv* exclude; "
+        "cannot @adv* rule out; difficult to exclude; not exclude; not rule out; to exclude; exclude; rule out; "
+        "unable to exclude; question of; question; concern for; suspicious for/of; worrisome for; worrying for; "
+        "possibility of; potential for; versus; differential; evaluate for; assess for; indeterminate for; "
+        "worry for; ?; whether; if; could/may/might be? related? to; "
+        "could/may/might @adv* represent/reflect/be/indicate; or possibly; compatible with possible; "
+        "equivocal for; not entirely exclude; concern"
+    ),
+    (DOUBTED, "near"): (
+        "possible; possibly; questionable; potential; potentially; equivocal; suspected; suspect; may; might; "
+        "could; conceivable; conceivably; perhaps; borderline; uncertain; questioned; considered; "
+        "top normal to? mildly"
+    ),
+    (DOUBTED, "back"): (
+        "not @adv* excluded; not @adv* ruled out; cannot be @adv* excluded; cannot be @adv* ruled out; unlikely; "
+        "not likely; less likely; not @adv* @well @adv* seen/assessed/evaluated/delineated/defined; obscured; "
+        "difficult/hard to @adv* exclude/assess/evaluate/see/judge/determine; "
+        "poorly/suboptimally seen/assessed/evaluated/defined; cannot be @adv* assessed/evaluated/determined; "
+        "not @adv* assessed/evaluated/determined/confirmed; limited evaluation; indistinct; should be considered; "
+        "is/are a? consideration; incompletely assessed/evaluated/seen; "
+        "may/might/could @adv* be? @adv* present/seen/persist/exist/remain/contribute/coexist; is/are of concern; "
+        "in question; if any; remain? a possibility; less well seen"
+    ),
+    (LIKELY, "near"): (
+        "likely; probable; probably; presumed; presumably; most likely; likely represent/reflect; likely due to; "
+        "probably represent/reflect; likely related to; apparently; thought to represent; favored; favor; favoring"
+    ),
+    (LIKELY, "on"): (
+        "suggest; suggest of; indicative of possible; suggestion of; favored to represent; suspicion of/for?; "
+        "raise the? possibility of; raising the? possibility of; raise/raising concern for; presumably; "
+        "believed/thought to be?"
+    ),
+    (GONE, "near"): (
+        "resolved; @all* resolved; resolution; @all* resolution; cleared; disappeared; disappearance; vanished; "
+        "removal; removed; no longer @adv* seen/present/visible/there/demonstrable/recognizable/in; "
+        "no longer in place; no longer; withdrawn; normalized; normalization; return/returned to @adv* normal; "
+        "complete clearing; evacuated; taken out; @all complete clearing; clearance; gone; completely clear; "
+        "reexpanded; fully expanded; has/have @adv* cleared; been taken out; dissipated; dissipation; "
+        "not @adv* seen anymore; not @adv* seen any more/longer; not seen now; now absent; elimination; "
+        "@all complete clearance; subsequent removal; subsequently resolved"
+    ),
+    (GONE, "on"): "no @adv* residual/remaining; without @adv* residual/remaining",
+    (NEW, "near"): (
+        "new; newly; develop; interval development; interval appearance; placement of; insertion of; "
+        "interval/recent/subsequent/new placement/insertion; inserted; has/have/had @adv* placed; "
+        "was/were @adv* placed; newly placed; now seen/present/visible/there/in; there is/are now; "
+        "has/have @adv* appeared/arisen/emerged/occurred/formed; onset; recurrent; recurred; recurrence; "
+        "reappeared; reaccumulate; de novo; not @adv* seen/present/visible/there/in previously/before; "
+        "previously not @adv* seen/present; not previously @adv* seen/present/visible; "
+        "not @adv* seen/present/visible/there on/in/at the? prior; absent/not on/in the? prior; "
+        "not there on/in the? prior; was/were absent previously/before; newly seen; interval insertion; "
+        "interval occurrence; emergence; emerging; now show; not @adv* on the? prior; has/have been introduced; "
+        "deployed; implanted; implantation"
+    ),
+    (WORSE, "near"): (
+        "worsen; increase; larger; bigger; progress; enlarging; interval @adv* enlargement; "
+        "has/have/had @adv* enlarged; greater; grow; worse; deteriorate; deteriorating; accumulate; expanding; "
+        "has/have/had @adv* expanded; has/have/had @adv* spread; has/have/had @adv* extended; more @adv* @degree; "
+        "denser; heavier; up from; rise; risen; rising; aggravated; in worsening; gain; gained; more of; thicker; "
+        "wider; has/have/had @adv* widened; enlarge; heightened; intensified; bulkier; interval widening; climbed; "
+        "mounting; not @adv* as small; escalated; doubled; extended further; advanced; advancing"
+    ),
+    (BETTER, "near"): (
+        "improve; decrease; smaller; lesser; resolving; clearing; reduce; diminish; regress; shrink; lessen; "
+        "subside; better; receded; receding; abated; declined; decline; waned; waning; down from; "
+        "less @adv* @degree; @partly @adv* resolved; @partly @adv* cleared; "
+        "@partly complete? resolution/clearing/clearance/removal?; resolved @partly; cleared @partly; "
+        "@partly complete? resolved; fewer; continue to resolve/clear; recovering; recovery; fading; faded; "
+        "retreated; thinner; dropped; has/have @adv* partially @adv* resolved/cleared; not @adv* as @degree; "
+        "drained; less of; eased; easing; backed off; come down; gone down; gotten better; halved; lightened; "
+        "contracted; fallen; down in size"
+    ),
+    (SAME, "near"): (
+        "stable; unchanged; constant; static; stationary; steady; similar; same; identical; comparable; persist; "
+        "redemonstrate; remain; again; again seen; still; as before; continue; continued; no/without @adv* @turn; "
+        "not @adv* @turn; no/without @adv* interval? difference; not @adv* different; "
+        "no/without @adv* interval? turn; not @adv* have/been? @turn; little @adv* @turn; no @turn or @turn; "
+        "not @turn or @turn; neither @turn nor @turn; neither @adv* @turn nor @adv* @turn; "
+        "no @adv* @turn or @adv* @turn; without @adv* @turn or @adv* @turn; no @adv* resolution; no longer @turn; "
+        "@adv @turn not; maintained; equally; as previously; like before; as on the prior; not resolved; "
+        "not @adv* cleared; no @adv* clearing; has/have not resolved; minimal change; unvarying; lingers; "
+        "lingering; re demonstrated; continuing; ongoing; @adv* as before; no/without @adv* further @turn; "
+        "no @adv* evolution; not @adv* evolved; neither @adv* @turn or @adv* @turn; in keeping with prior; "
+        "as prior; minimal @adv* change; slight change; not @adv* differ; not @adv* differ from; no @adv* larger; "
+        "no @adv* smaller; not @adv* progressed; as was; not @adv* improved or @turn; no @adv* growth; not grow; "
+        "not reduce; no @adv* interval? variation; unchanged placement"
+    ),
+    (NORMAL, "near"): (
+        "normal; within normal limit; unremarkable; not @adv* enlarged/big/widened/large/wide; "
+        "no @adv* enlargement/widening; upper limit of normal; top normal; nonenlarged; not @adv* abnormal; "
+        "midline; preserved; well defined; no @adv* abnormality; within limit of normal; "
+        "without @adv* enlargement/abnormality; not @adv* increase in size; negative; intact; non enlarged; "
+        "not dilated"
+    ),
+    (BIG, "near"): (
+        "enlarged; enlargement; enlarging; large; big; widened; widening; wide; globular; prominent; prominence; "
+        "bulging; distended; dilated; abnormal; larger; exceeds half; magnified; generous; cardiomegaly; "
+        "oversized; greater than normal"
+    ),
+    (BEFORE, "near"): (
+        "previously @adv* seen/present/described/mentioned/demonstrated?; prior; previously; preexisting; known; "
+        "seen previously; seen on/in the? prior; seen before; present on/in the? prior; from the? prior"
+    ),
+    (MOVED, "near"): (
+        "withdrawn by/to/into/from/approximately; pulled back; retracted; advanced to/into/by/further; "
+        "repositioned; readjusted; has/have @adv* advanced; exchanged; replaced; "
+        "satisfactory/appropriate/good/adequate/proper/standard placement/position"
+    ),
 }  # fmt: skip
 
 

@@ -6,7 +6,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from libra_monai.metrics.labelers.cues import AUXILIARIES, BETTER, CLASSES, DENIED, DOUBTED, LIKELY, NEW, SAME, SEVERITY, WORSE, Cue
+from libra_monai.metrics.labelers.cues import (
+    AUXILIARIES,
+    BETTER,
+    CLASSES,
+    DENIED,
+    DOUBTED,
+    LIKELY,
+    NEW,
+    SAME,
+    SEVERITY,
+    WORSE,
+    Cue,
+)
 from libra_monai.metrics.labelers.phrases import Concept
 from libra_monai.metrics.labelers.sides import SIDES, bare
 
@@ -17,6 +29,7 @@ _ENDS = {
 _LINKS = frozenset("which that who".split())
 _TIMES = frozenset("from since compared to than when with at on relative versus in which that for during after".split())
 _SHOWS = frozenset("show demonstrate exhibit".split())
+_BETWEEN = (CLASSES["adv"] | {"not", "longer", "both", "all"}) - AUXILIARIES  # may stand between a verb and its cue
 _NOT_PARTS = frozenset("and or , with".split())
 
 
@@ -66,9 +79,9 @@ class Clause:
             word = self.words[i]
             if word in ends and not (word == "with" and i == start):
                 return i
-            if i in status and i > start and named and (kind != DENIED or parted) and self.words[i] not in ("nor", "versus"):
-                if not (kind == DENIED and status[i] == DENIED):
-                    return i
+            taken = i in status and i > start and named and word not in ("nor", "versus")
+            if taken and (kind != DENIED or (parted and status[i] != DENIED)):
+                return i
             if word in (",", "and") and named:
                 parted = True
                 if self._starts_anew(i + 1) and not self._goes_on(i + 1):
@@ -119,27 +132,27 @@ class Clause:
             place: where the cue starts.
             kind: its kind; denial and doubt do not reach past `with`.
         """
+        judging = kind in (DENIED, DOUBTED, LIKELY)
         found: list[Name] = []
         begin = place
         for name in reversed(self.names):
             if name.end > place:
                 continue
             gap = self.words[name.end : begin]
-            if found and (any(w in AUXILIARIES for w in gap) or (kind in (DENIED, DOUBTED, LIKELY) and "with" in gap)):
+            if found and any(w in AUXILIARIES for w in gap):
                 break
-            if found and kind in (DENIED, DOUBTED, LIKELY) and "," in gap and not {"or", "and"} & set(self.words[name.end : place]):
+            loose = "with" in gap or ("," in gap and not {"or", "and"} & set(self.words[name.end : place]))
+            if found and judging and loose:
                 break
             found.append(name)
             begin = name.start
         own = [name for name in found if not name.changes]
-        return own if own and kind not in (DENIED, DOUBTED, LIKELY) else found
+        return own if own and not judging else found
 
     def verb_before(self, place: int) -> int | None:
         """Where the verb stands that a cue completes ("has slightly increased"), or None."""
         at = place - 1
-        while at >= self.begin and (self.words[at] in CLASSES["adv"] or self.words[at] in ("not", "longer", "both", "all")) and (
-            self.words[at] not in AUXILIARIES
-        ):
+        while at >= self.begin and self.words[at] in _BETWEEN:
             at -= 1
         while at >= self.begin and self.words[at] in AUXILIARIES:
             if at - 1 < self.begin or self.words[at - 1] not in AUXILIARIES:

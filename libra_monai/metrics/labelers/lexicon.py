@@ -51,7 +51,7 @@ _STEMS = {
 _FORMS = {
     "oedema": "edema", "oedematous": "edema", "edematous": "edema", "ptx": "pneumothorax", "shrunk": "shrink",
     "shrunken": "shrink", "shrank": "shrink", "grown": "grow", "grew": "grow", "growing": "grow", "growth": "grow",
-    "vs": "versus", "rt": "right", "lt": "left", "evidence": "evidence", "hila": "hila", "masses": "mass", "haemothorax": "hemothorax",
+    "vs": "versus", "rt": "right", "lt": "left", "evidence": "evidence", "hila": "hila", "haemothorax": "hemothorax",
     "changes": "change", "changed": "change", "altered": "change", "alteration": "change", "alterations": "change",
     "is": "is", "was": "was", "has": "has", "this": "this", "as": "as", "less": "less", "its": "its", "previous": "prior",
     "earlier": "prior", "former": "prior", "priors": "prior", "previously": "previously", "formerly": "previously",
@@ -68,6 +68,7 @@ _SPELLED = (
     "infiltrate pacemaker catheter endotracheal nasogastric unchanged increased decreased improved worsened resolved "
     "bilateral pulmonary pleural moderate persistent removed"
 ).split()
+_RIGHT = "resolve improve increase decrease removes resolves unresolved moderately intrapleural".split()  # no slips
 
 
 def plain(text: str | None) -> str:
@@ -106,7 +107,9 @@ def base_form(word: str) -> str:
         if word.startswith(start):
             return _FORMS.get(form, form)
     if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "is", "us")):
-        return word[:-3] + "y" if word.endswith("ies") else word[:-2] if word.endswith(("sses", "xes", "shes")) else word[:-1]
+        if word.endswith("ies"):
+            return word[:-3] + "y"
+        return word[:-2] if word.endswith(("sses", "xes", "shes")) else word[:-1]
     return word
 
 
@@ -121,7 +124,7 @@ def _misspelled() -> dict[str, str]:
         near |= {a + c + b for a, b in parts for c in letters} | {a + c + b[1:] for a, b in parts if b for c in letters}
         for slip in near:
             slips.setdefault(slip, name)
-    for name in (*_SPELLED, "resolve", "improve", "increase", "decrease", "removes", "resolves", "unresolved", "moderately", "intrapleural"):
+    for name in (*_SPELLED, *_RIGHT):
         slips.pop(name, None)
     return slips
 
@@ -135,7 +138,9 @@ class Lexicon(Generic[Value]):
         classes: words of each class.
     """
 
-    def __init__(self, entries: Iterable[tuple[str, Value]], classes: Mapping[str, frozenset[str]] | None = None) -> None:
+    def __init__(
+        self, entries: Iterable[tuple[str, Value]], classes: Mapping[str, frozenset[str]] | None = None
+    ) -> None:
         self.classes: dict[str, list[str]] = {}
         for name, members in (classes or {}).items():
             for member in members:

@@ -28,8 +28,8 @@ class Concept:
 
     Args:
         name: finding or device; empty for look-alikes and for what only speaks against `No Finding`.
-        kind: `finding`; `state` (anatomy, a finding only if enlarged); `other` (abnormal, not among the 14);
-            `aside` (takes words of change to itself, means nothing); `event` (a device named by what was done).
+        kind: `finding`; `sign` (makes it likely); `state` (anatomy, a finding only if enlarged); `other` (abnormal, not
+            among the 14); `aside` (takes words of change to itself, means nothing); `event` (a device named by what was done).
         also: further CheXpert observations the same phrase counts for.
         change: what an event did.
     """
@@ -41,56 +41,100 @@ class Concept:
 
 
 _FINDINGS: dict[str, str] = {
-    "Pleural Effusion": "effusion; pleural? hydrothorax; hemothorax; pleural fluid collection?; fluid/liquid in/within the? right/left? "
-    "pleural space/cavity; layering? fluid collection; pleural collection; pleural/layering fluid; empyema; "
-    "costophrenic/costodiaphragmatic angle/sulcus/recess blunting; blunting of the/both? right/left? lateral/posterior? "
-    "costophrenic/costodiaphragmatic angle/sulcus/recess; blunted right/left? costophrenic angle/sulcus; "
-    "right/left? costophrenic angle/sulcus is/are blunted; pleural effusion",
-    "Pneumothorax": "pneumothorax; free? air in/within the? right/left? pleural space/cavity; pleural air; intrapleural air; hydropneumothorax",
-    "Consolidation": "consolidation; air space/airspace consolidation; consolidation opacity; air bronchogram; "
-    "consolidation/consolidated lung/parenchyma; airspace filling; consolidation change",
-    "Edema": "pulmonary/interstitial/alveolar/vascular? edema; heart failure; chf; pulmonary? vascular congestion; pulmonary "
-    "congestion; congestive change; congestive heart failure; pulmonary? vascular engorgement; vascular indistinctness; "
-    "indistinctness; vascular prominence; cephalization; fluid overload; volume overload; kerley b? line; pulmonary venous "
-    "congestion/hypertension; pulmonary vascular redistribution; interstitial fluid",
-    "Atelectasis": "atelectasis; atelectasis change/opacity?; collapse; volume loss; loss of volume; "
-    "collapsed right/left? lung/lobe; lobar collapse",
-    "Lung Lesion": "nodule; mass; nodular density/lesion; lump; cavitary/pulmonary/lung/parenchymal? lesion; carcinoma; neoplasm; "
-    "tumor; metastasis; metastases; metastatic disease; malignancy",
-    "Lung Opacity": "opacity; opacity; infiltrate; infiltration; airspace/interstitial/parenchymal/alveolar disease; air space disease; "
-    "density; increased density; decreased translucency; interstitial marking/pattern/thickening; reticular pattern/marking; "
-    "reticulation; parenchymal scarring; peribronchial/bronchial wall? thickening; wall thickening; scar; scarring; "
-    "interstitial lung disease; shadowing; haziness; interstitial abnormality; airspace process; hazy density",
-    "Pneumonia": "pneumonia; bronchopneumonia; infection; infectious process/etiology/disease; infectious; pneumonic process",
-    "Pleural Other": "pleural thickening; pleural scar/scarring/plaque/calcification/nodularity/mass/based?; fibrothorax; fibrosis; apical "
-    "cap/capping; pleural parenchymal scar/scarring; pleuro parenchymal scar/scarring; apical? pleural thickening; "
-    "thickening of the? right/left? pleura",
+    "Pleural Effusion": (
+        "effusion; pleural? hydrothorax; hemothorax; pleural fluid collection?; "
+        "fluid/liquid in/within the? right/left? pleural space/cavity; layering? fluid collection; "
+        "pleural collection; pleural/layering fluid; empyema; pleural effusion"
+    ),
+    "Pneumothorax": (
+        "pneumothorax; free? air in/within the? right/left? pleural space/cavity; pleural air; intrapleural air; "
+        "hydropneumothorax"
+    ),
+    "Consolidation": (
+        "consolidation; air space/airspace consolidation; consolidation opacity; air bronchogram; "
+        "consolidation/consolidated lung/parenchyma; airspace filling; consolidation change"
+    ),
+    "Edema": (
+        "pulmonary/interstitial/alveolar/vascular? edema; heart failure; chf; pulmonary? vascular congestion; "
+        "pulmonary congestion; congestive change; congestive heart failure; pulmonary? vascular engorgement; "
+        "vascular indistinctness; indistinctness; vascular prominence; cephalization; fluid overload; "
+        "volume overload; kerley b? line; pulmonary venous congestion/hypertension; "
+        "pulmonary vascular redistribution; interstitial fluid"
+    ),
+    "Atelectasis": (
+        "atelectasis; atelectasis change/opacity?; collapse; volume loss; loss of volume; "
+        "collapsed right/left? lung/lobe; lobar collapse"
+    ),
+    "Lung Lesion": (
+        "nodule; mass; nodular density/lesion; lump; cavitary/pulmonary/lung/parenchymal? lesion; carcinoma; "
+        "neoplasm; tumor; metastasis; metastases; metastatic disease; malignancy"
+    ),
+    "Lung Opacity": (
+        "opacity; infiltrate; infiltration; airspace/interstitial/parenchymal/alveolar disease; air space disease; "
+        "density; increased density; decreased translucency; interstitial marking/pattern/thickening; "
+        "reticular pattern/marking; reticulation; parenchymal scarring; peribronchial/bronchial wall? thickening; "
+        "wall thickening; scar; scarring; interstitial lung disease; shadowing; haziness; "
+        "interstitial abnormality; airspace process; hazy density"
+    ),
+    "Pneumonia": (
+        "pneumonia; bronchopneumonia; infection; infectious process/etiology/disease; infectious; pneumonic process"
+    ),
+    "Pleural Other": (
+        "pleural thickening; pleural scar/scarring/plaque/calcification/nodularity/mass/based?; fibrothorax; "
+        "fibrosis; apical cap/capping; pleural parenchymal scar/scarring; pleuro parenchymal scar/scarring; "
+        "apical? pleural thickening; thickening of the? right/left? pleura"
+    ),
     "Fracture": "fracture; rib fracture; fractured",
-    "Cardiomegaly": "cardiomegaly; cardiac enlargement; enlarged heart/cardiac; enlarged heart; enlarged cardiac "
-    "silhouette/shadow/contour/size; enlarged cardiopericardial silhouette; cardiopericardial enlargement; "
-    "increased cardiothoracic ratio; prominent heart/cardiac? silhouette; cardiac prominence; biventricular enlargement",
-    "Enlarged Cardiomediastinum": "mediastinal widening; widened mediastinum; widening of the? upper/superior? mediastinum; "
-    "enlarged mediastinum/cardiomediastinum; enlarged cardiomediastinal/mediastinal silhouette/contour; "
-    "cardiomediastinal enlargement; prominent mediastinum; wide mediastinum",
-    "Endotracheal Tube": "endotracheal/tracheal/breathing tube; et tube; ett; endotracheal tube tip?; ett tip?; orotracheal tube",
-    "Gastric Tube": "nasogastric/orogastric/gastric/enteric/feeding/nasoenteric/dobbhoff/dobhoff/nasojejunal/orogastric tube/catheter?; "
-    "naso/oro gastric/enteric tube; ng/og/nj tube; ngt; ogt; nasogastric; enteric feeding? tube; dobbhoff; dobhoff; "
-    "ng or og tube; sump tube; enteric catheter",
-    "Central Line": "central venous? line/catheter/access?; picc line/catheter?; cvc; cvl; port a cath; portacath; mediport; chest port; "
-    "port catheter; infusion port; chest wall port; internal? jugular/subclavian/femoral/brachial central? venous? "
-    "line/catheter/sheath/port/cordis/access/approach; internal jugular; subclavian; left/right? subclavian line/catheter; ij central? venous? line/catheter/sheath?; dialysis/hemodialysis/hickman/tunneled/permacath "
-    "catheter/line?; peripherally inserted central venous? catheter/line; swan ganz catheter?; pulmonary artery catheter; "
-    "pa catheter; vascular catheter; venous catheter/line; vascath; picc; central access; permcath; introducer sheath",
-    "Chest Drain": "chest/thoracostomy/thoracic/pleural/intercostal tube/drain/catheter; pigtail catheter/drain?; pleurx catheter?; tube "
-    "thoracostomy; pleural pigtail catheter?; thoracostomy; pigtail pleural catheter/drain; basal/apical chest tube; "
-    "drainage catheter/tube",
-    "Pacemaker": "pacemaker lead/wire/device?; pacer lead/wire/device?; aicd; icd; defibrillator; pacing device/lead/wire/system; cardiac "
-    "device/pacer; pulse? generator; implantable cardioverter defibrillator?; cardioverter defibrillator; "
-    "cardiac rhythm/conduction/implantable? device; pacemaker or icd; pacemaker or defibrillator; pacemaker generator; "
-    "chest wall? pacemaker; cardiac pacemaker; icd lead; aicd lead; biventricular pacemaker; pacemaker defibrillator",
-    SUPPORT: "line; tube; catheter; valve; hardware; arthroplasty; icd; device; drain; fixation/metal/metallic/surgical plate; plate and screw; screw; cannula; coil; stent; "
-    "equipment; support apparatus; tracheostomy tube?; tracheostomy; sternal? wire; sternotomy wire; prosthesis; "
-    "monitoring/support device; line and tube; balloon pump; iabp; impella; ecmo cannula; electrode; lead; port; sheath",
+    "Cardiomegaly": (
+        "cardiomegaly; cardiac enlargement; enlarged heart/cardiac; enlarged heart; "
+        "enlarged cardiac silhouette/shadow/contour/size; enlarged cardiopericardial silhouette; "
+        "cardiopericardial enlargement; increased cardiothoracic ratio; prominent heart/cardiac? silhouette; "
+        "cardiac prominence; biventricular enlargement"
+    ),
+    "Enlarged Cardiomediastinum": (
+        "mediastinal widening; widened mediastinum; widening of the? upper/superior? mediastinum; "
+        "enlarged mediastinum/cardiomediastinum; enlarged cardiomediastinal/mediastinal silhouette/contour; "
+        "cardiomediastinal enlargement; prominent mediastinum; wide mediastinum"
+    ),
+    "Endotracheal Tube": (
+        "endotracheal/tracheal/breathing tube; et tube; ett; endotracheal tube tip?; ett tip?; orotracheal tube"
+    ),
+    "Gastric Tube": (
+        "nasogastric/orogastric/gastric/enteric/feeding/nasoenteric/dobbhoff/dobhoff/nasojejunal/orogastric tube/catheter?; "
+        "naso/oro gastric/enteric tube; ng/og/nj tube; ngt; ogt; nasogastric; enteric feeding? tube; dobbhoff; "
+        "dobhoff; ng or og tube; sump tube; enteric catheter"
+    ),
+    "Central Line": (
+        "central venous? line/catheter/access?; picc line/catheter?; cvc; cvl; port a cath; portacath; mediport; "
+        "chest port; port catheter; infusion port; chest wall port; "
+        "internal? jugular/subclavian/femoral/brachial central? venous? line/catheter/sheath/port/cordis/access/approach; "
+        "internal jugular; subclavian; left/right? subclavian line/catheter; "
+        "ij central? venous? line/catheter/sheath?; "
+        "dialysis/hemodialysis/hickman/tunneled/permacath catheter/line?; "
+        "peripherally inserted central venous? catheter/line; swan ganz catheter?; pulmonary artery catheter; "
+        "pa catheter; vascular catheter; venous catheter/line; vascath; picc; central access; permcath; "
+        "introducer sheath"
+    ),
+    "Chest Drain": (
+        "chest/thoracostomy/thoracic/pleural/intercostal tube/drain/catheter; pigtail catheter/drain?; "
+        "pleurx catheter?; tube thoracostomy; pleural pigtail catheter?; thoracostomy; "
+        "pigtail pleural catheter/drain; basal/apical chest tube; drainage catheter/tube"
+    ),
+    "Pacemaker": (
+        "pacemaker lead/wire/device?; pacer lead/wire/device?; aicd; icd; defibrillator; "
+        "pacing device/lead/wire/system; cardiac device/pacer; pulse? generator; "
+        "implantable cardioverter defibrillator?; cardioverter defibrillator; "
+        "cardiac rhythm/conduction/implantable? device; pacemaker or icd; pacemaker or defibrillator; "
+        "pacemaker generator; chest wall? pacemaker; cardiac pacemaker; icd lead; aicd lead; "
+        "biventricular pacemaker; pacemaker defibrillator"
+    ),
+    SUPPORT: (
+        "line; tube; catheter; valve; hardware; arthroplasty; icd; device; drain; "
+        "fixation/metal/metallic/surgical plate; plate and screw; screw; cannula; coil; stent; equipment; "
+        "support apparatus; tracheostomy tube?; tracheostomy; sternal? wire; sternotomy wire; prosthesis; "
+        "monitoring/support device; line and tube; balloon pump; iabp; impella; ecmo cannula; electrode; lead; "
+        "port; sheath"
+    ),
 }
 _ALSO = {  # phrases that count for two observations, as the CheXpert labeler counts them
     ("Lung Lesion", "Lung Opacity"): "nodular opacity; nodular density; nodular opacification",
@@ -99,46 +143,67 @@ _ALSO = {  # phrases that count for two observations, as the CheXpert labeler co
     ("Edema", "Cardiomegaly"): "heart failure; chf; congestive heart failure",
     ("Atelectasis", "Lung Opacity"): "atelectasis opacity",
 }
+_SIGNS = {  # make a finding likely without naming it
+    "Pleural Effusion": (
+        "costophrenic/costodiaphragmatic angle/sulcus/recess blunting; "
+        "blunting of the/both? right/left? lateral/posterior? costophrenic/costodiaphragmatic angle/sulcus/recess; "
+        "blunted right/left? costophrenic angle/sulcus; right/left? costophrenic angle/sulcus is/are blunted; "
+        "costophrenic angle/sulcus is/are blunted"
+    ),
+}
 _STATES = {
-    "Cardiomegaly": "heart; heart/cardiac size; cardiac silhouette/shadow/contour/size/diameter/outline; cardiopericardial silhouette; "
-    "size of the? heart; size of the? cardiac silhouette; heart contour/shadow/silhouette; cardiothoracic ratio; "
-    "transverse? diameter of the? heart",
-    "Enlarged Cardiomediastinum": "mediastinum; cardiomediastinum; mediastinal/cardiomediastinal/cardiomediastinal "
-    "silhouette/contour/configuration/outline/shadow/structure/border/width; cardio mediastinal silhouette/contour; superior? mediastinum; "
-    "cardiomediastinal and hilar contour/silhouette/structure; mediastinal and hilar contour/silhouette/structure; "
-    "hilar and mediastinal contour/silhouette/structure; hilar and cardiomediastinal contour/silhouette/structure; "
-    "aortomediastinal contour; mediastinal; cardiomediastinal",
+    "Cardiomegaly": (
+        "heart; heart/cardiac size; cardiac silhouette/shadow/contour/size/diameter/outline; "
+        "cardiopericardial silhouette; size of the? heart; size of the? cardiac silhouette; "
+        "heart contour/shadow/silhouette; cardiothoracic ratio; transverse? diameter of the? heart"
+    ),
+    "Enlarged Cardiomediastinum": (
+        "mediastinum; cardiomediastinum; "
+        "mediastinal/cardiomediastinal/cardiomediastinal silhouette/contour/configuration/outline/shadow/structure/border/width; "
+        "cardio mediastinal silhouette/contour; superior? mediastinum; "
+        "cardiomediastinal and hilar contour/silhouette/structure; "
+        "mediastinal and hilar contour/silhouette/structure; hilar and mediastinal contour/silhouette/structure; "
+        "hilar and cardiomediastinal contour/silhouette/structure; aortomediastinal contour; mediastinal; "
+        "cardiomediastinal"
+    ),
 }
 _BOTH_STATES = (
     "cardiac and mediastinal contour/silhouette; heart and mediastinum; heart and mediastinal contour/silhouette; "
     "cardiac mediastinal contour/silhouette; cardiac and mediastinal silhouette"
 )
 _OTHER = (
-    "emphysema; copd; hyperinflation; hyperexpansion; hyperexpanded; granuloma; granulomatous disease; hernia; calcification; calcified; "
-    "scoliosis; kyphosis; kyphoscoliosis; dextroscoliosis; levoscoliosis; degenerative; osteopenia; osteophyte; spondylosis; tortuous; tortuosity; unfolding; unfolded; "
-    "atherosclerotic; atherosclerosis; aneurysm; bronchiectasis; bronchiectatic; cavity; cavitation; cyst; cystic; bulla; bullae; bleb; "
-    "pneumomediastinum; pneumoperitoneum; free air; free intraperitoneal air; subcutaneous gas; subcutaneous air; lymphadenopathy; "
-    "adenopathy; aspiration; hemorrhage; contusion; dilatation; dilated; ectasia; ectatic; elevated hemidiaphragm; elevation of the? "
-    "right/left? hemidiaphragm; hemidiaphragm elevation; eventration; deviation; midline/mediastinal shift; foreign body; abscess; "
-    "diaphragm flattening; flattened diaphragm; flattening; interstitial disease; tuberculosis; sarcoidosis; dislocation; "
-    "deformity; compression; wedging; sclerosis; lytic; sclerotic; hilar enlargement; hilar prominence; pulmonary hypertension; "
-    "postoperative/postsurgical change; azygos; dextrocardia; hyperlucency; hyperlucent; bronchitis; pericardial effusion; "
-    "vertebral collapse; collapse of the? vertebral; airway disease; pulmonary embolism; infarct"
+    "emphysema; copd; hyperinflation; hyperexpansion; hyperexpanded; granuloma; granulomatous disease; hernia; "
+    "calcification; calcified; scoliosis; kyphosis; kyphoscoliosis; dextroscoliosis; levoscoliosis; degenerative; "
+    "osteopenia; osteophyte; spondylosis; tortuous; tortuosity; unfolding; unfolded; atherosclerotic; "
+    "atherosclerosis; aneurysm; bronchiectasis; bronchiectatic; cavity; cavitation; cyst; cystic; bulla; bullae; "
+    "bleb; pneumomediastinum; pneumoperitoneum; free air; free intraperitoneal air; subcutaneous gas; "
+    "subcutaneous air; lymphadenopathy; adenopathy; aspiration; hemorrhage; contusion; dilatation; dilated; "
+    "ectasia; ectatic; elevated hemidiaphragm; elevation of the? right/left? hemidiaphragm; "
+    "hemidiaphragm elevation; eventration; deviation; midline/mediastinal shift; foreign body; abscess; "
+    "diaphragm flattening; flattened diaphragm; flattening; interstitial disease; tuberculosis; sarcoidosis; "
+    "dislocation; deformity; compression; wedging; sclerosis; lytic; sclerotic; hilar enlargement; "
+    "hilar prominence; pulmonary hypertension; postoperative/postsurgical change; azygos; dextrocardia; "
+    "hyperlucency; hyperlucent; bronchitis; pericardial effusion; vertebral collapse; collapse of the? vertebral; "
+    "airway disease; pulmonary embolism; infarct"
 )
 _ASIDES = (
-    "internal? jugular/subclavian/femoral/brachial/brachiocephalic vein/artery; femoral head/neck; lung/low volume; volume; aeration; inspiration; inspiratory effort; effort; mass effect; pleural line; fracture line; midline; "
-    "over the heart; behind the heart; heart border; right/left heart border; heart rate; heart sound; joint effusion; in line; skin fold; "
-    "line of; cardiac border; left/right? ventricle; catheter tip; surgical clip; tube tip; line tip; soft tissue density; density of; "
-    "bone density; bony density; vascular calcification; projection; rotation; "
-    "leading; fluid level; air fluid level; gas; bowel gas; base density; body mass index; breast density; "
-    "mediastinal lymph; vascularity; pulmonary vasculature; vasculature; marking; osseous structure; "
-    "mediastinal drain; mediastinal clip; shift of the? mediastinum; shift of the? heart; "
-    "shift of the? mediastinal structure; ventilation; oxygenation; expansion; support apparatus position; history of pneumonia; "
-    "marker line; suture line; anterior/posterior? junction line; paratracheal stripe; hemidiaphragm; diaphragm; conspicuity"
+    "internal? jugular/subclavian/femoral/brachial/brachiocephalic vein/artery; femoral head/neck; "
+    "lung/low volume; volume; aeration; inspiration; inspiratory effort; effort; mass effect; pleural line; "
+    "fracture line; midline; over the heart; behind the heart; heart border; right/left heart border; heart rate; "
+    "heart sound; joint effusion; in line; skin fold; line of; cardiac border; left/right? ventricle; "
+    "catheter tip; surgical clip; tube tip; line tip; soft tissue density; density of; bone density; bony density; "
+    "vascular calcification; projection; rotation; leading; fluid level; air fluid level; gas; bowel gas; "
+    "base density; body mass index; breast density; mediastinal lymph; vascularity; pulmonary vasculature; "
+    "vasculature; marking; osseous structure; mediastinal drain; mediastinal clip; shift of the? mediastinum; "
+    "shift of the? heart; shift of the? mediastinal structure; ventilation; oxygenation; expansion; "
+    "support apparatus position; history of pneumonia; marker line; suture line; "
+    "anterior/posterior? junction line; paratracheal stripe; hemidiaphragm; diaphragm; conspicuity"
 )
 _EVENTS = {
     ("Endotracheal Tube", "removed"): "extubated; extubation; interval extubation; status post extubation",
-    ("Endotracheal Tube", "new"): "interval intubation; newly intubated; has/have been intubated; status post intubation; now intubated",
+    ("Endotracheal Tube", "new"): (
+        "interval intubation; newly intubated; has/have been intubated; status post intubation; now intubated"
+    ),
     ("Endotracheal Tube", None): "is intubated; intubated; remain intubated",
 }
 
@@ -155,6 +220,8 @@ def names() -> Lexicon[Concept]:
         add(phrases, Concept(first, also=(second,)))
     for (device, change), phrases in _EVENTS.items():
         add(phrases, Concept(device, "event", change=change))
+    for name, phrases in _SIGNS.items():
+        add(phrases, Concept(name, "sign"))
     add(_ASIDES, Concept("", "aside"))
     add(_OTHER, Concept("", "other"))
     for name, phrases in _FINDINGS.items():

@@ -11,17 +11,20 @@ BILATERAL = "bilateral"
 SIDES = {
     "right": "right", "left": "left", "rul": "right", "rml": "right", "rll": "right", "lul": "left", "lll": "left",
     "lingula": "left", "lingular": "left", "bilateral": BILATERAL, "both": BILATERAL, "bibasilar": BILATERAL,
-    "bibasal": BILATERAL, "biapical": BILATERAL, "bases": BILATERAL, "sides": BILATERAL, "bihilar": BILATERAL, "biventricular": BILATERAL,
+    "bibasal": BILATERAL, "biapical": BILATERAL, "bases": BILATERAL, "sides": BILATERAL, "bihilar": BILATERAL,
     "bipulmonary": BILATERAL, "rightward": "right", "leftward": "left", "either": BILATERAL,
 }  # fmt: skip
-_BREAKS = AUXILIARIES | frozenset([",", "and", "or", "with", "plus", "which", "that", "without", "no", "nor", "rather", "versus"])
+_BREAKS = AUXILIARIES | frozenset(", and or with plus which that without no nor rather versus".split())
 _NOT_A_SIDE = frozenset(  # right atrium, left main bronchus: anatomy in the middle, where a line may end
     "atrium atrial ventricle ventricular main mainstem bronchus heart brachiocephalic innominate axis convex ward to".split()
 )
-_ENDS = frozenset("tip terminate terminating end ending project projecting course coursing extend extending overlie lie reach loop".split())
-_NEIGHBOURS = frozenset("adjacent associated underlying overlying compressive accompanying subjacent relaxation resultant".split())
+_ENDS = frozenset(
+    "tip terminate terminating end ending project projecting course coursing extend extending overlie lie reach loop".split()
+)
+_NEIGHBOURS = frozenset(
+    "adjacent associated underlying overlying compressive accompanying subjacent relaxation resultant".split()
+)
 _LOOSE = frozenset("a an with without no".split()) | AUXILIARIES | set(SEVERITY)
-_PLACES = frozenset("in at within of the lung lobe base basilar basal zone mid upper lower middle apex apical region hemithorax side sided".split())
 
 
 def regions(spans: Sequence[tuple[int, int]], words: Sequence[str], begin: int, end: int) -> list[tuple[range, range]]:
@@ -80,7 +83,10 @@ def severity_of(
         turning: places where words of change begin; a size word right before one speaks of the change.
         cue_places: words that belong to cues.
     """
-    found = {i: SEVERITY[words[i]] for i in (*before, *after) if words[i] in SEVERITY and i not in cue_places and not _of_change(words, i, turning)}
+    found = {
+        i: SEVERITY[words[i]] for i in (*before, *after)
+        if words[i] in SEVERITY and i not in cue_places and not _of_change(words, i, turning)
+    }  # fmt: skip
     now = [i for i in found if i in after and {"now", "currently", "to"} & set(words[max(i - 2, 0) : i])]
     first = [i for i in found if i in before]
     last = [i for i in found if i in after]
