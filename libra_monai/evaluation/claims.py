@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from libra_monai.metrics.labelers.findings import ABSENT, GONE, read_findings
+from libra_monai.metrics.labelers.findings import GONE, PRESENT, read_findings
 
 Claim = tuple[str, str | None, str]  # finding, side, change
 ClaimReader = Callable[[str], set[Claim]]
@@ -61,7 +61,7 @@ def read_claims(text: str | None) -> set[Claim]:
         for mention in read_findings(clause):
             if mention.status == GONE:
                 claims.add((mention.finding, mention.side, RESOLVED))
-            elif mention.status != ABSENT and change is not None:
+            elif mention.status == PRESENT and change is not None:
                 claims.add((mention.finding, mention.side, change))
     return claims
 

@@ -68,16 +68,6 @@ CLASSES = {
 }  # fmt: skip
 
 _CUES: dict[tuple[str, str], str] = {
-    (DENIED, "on"): (
-        "no; not; without; negative for; free of/from; clear of; absence of; lack/lacking/lacks of?; devoid of; "
-        "neither; nor; rather than; instead of; as opposed to; deny; never; nothing; no longer any; "
-        "no evidence of/for?; ruled out; excluded; never had; unremarkable for; unlike; no @adv* sign of"
-    ),
-    (DENIED, "back"): (
-        "not @adv* @seen; cannot @adv* be? @adv* seen; is/are/was/were @adv* absent; "
-        "is/are/was/were/has/have/been @adv* excluded; ruled out; none; negative; not @adv* the case; not found"
-    ),
-    (DENIED, "near"): "absent",
     (DOUBTED, "on"): (
         "no new; no @adv* new/developing/acute? new; no new or @turn; no @turn or new; cannot @adv* exclude; "
         "cannot @adv* rule out; difficult to exclude; not exclude; not rule out; to exclude; exclude; rule out; "
@@ -102,6 +92,16 @@ _CUES: dict[tuple[str, str], str] = {
         "may/might/could @adv* be? @adv* present/seen/persist/exist/remain/contribute/coexist; is/are of concern; "
         "in question; if any; remain? a possibility; less well seen"
     ),
+    (DENIED, "on"): (
+        "no; not; without; negative for; free of/from; clear of; absence of; lack/lacking/lacks of?; devoid of; "
+        "neither; nor; rather than; instead of; as opposed to; deny; never; nothing; no longer any; "
+        "no evidence of/for?; ruled out; excluded; never had; unremarkable for; unlike; no @adv* sign of"
+    ),
+    (DENIED, "back"): (
+        "not @adv* @seen; cannot @adv* be? @adv* seen; is/are/was/were @adv* absent; "
+        "is/are/was/were/has/have/been @adv* excluded; ruled out; none; negative; not @adv* the case; not found"
+    ),
+    (DENIED, "near"): "absent",
     (LIKELY, "near"): (
         "likely; probable; probably; presumed; presumably; most likely; likely represent/reflect; likely due to; "
         "probably represent/reflect; likely related to; apparently; thought to represent; favored; favor; favoring"

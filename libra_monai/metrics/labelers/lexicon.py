@@ -130,7 +130,7 @@ def _misspelled() -> dict[str, str]:
 
 
 class Lexicon(Generic[Value]):
-    """Phrases with a value each, found among words; the longest phrase at a place wins.
+    """Phrases with a value each, found among words; the longest phrase at a place wins, then the first.
 
     Args:
         entries: phrases and values. Within a phrase, `a/b` are alternatives, `a?` may be missing and `@name*` stands
@@ -146,12 +146,12 @@ class Lexicon(Generic[Value]):
             for member in members:
                 self.classes.setdefault(member, []).append(f"@{name}")
         self.root: dict = {}
-        for phrase, value in entries:
+        for rank, (phrase, value) in enumerate(entries):
             for words in product(*(_choices(part) for part in phrase.split())):
                 node = self.root
                 for word in (w for group in words for w in group):
                     node = node.setdefault(word, {})
-                node.setdefault("", value)
+                node.setdefault("", (rank, value))
 
     def find(self, words: Sequence[str]) -> list[tuple[int, int, Value]]:
         """Start, end and value of the phrases found, from left to right, none overlapping.
@@ -180,11 +180,14 @@ class Lexicon(Generic[Value]):
             for node in states:
                 following += [node[key] for key in keys if key and key in node]
             states, place = following, place + 1
-            for node in states:
-                if "" in node:
-                    best = (place, node[""])
-                    break
+            met = [node[""] for node in states if "" in node]
+            if met:
+                best = (place, min(met, key=_rank)[1])
         return best
+
+
+def _rank(met: tuple[int, Value]) -> int:
+    return met[0]
 
 
 def _choices(part: str) -> list[tuple[str, ...]]:

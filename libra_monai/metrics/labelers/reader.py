@@ -93,8 +93,19 @@ def _clause(words: list[str], raw: list[str], begin: int, end: int) -> Clause:
         Name(a + begin, b + begin, concept, plural=raw[b + begin - 1].endswith("s") and concept.kind == "finding")
         for a, b, concept in found
     ]
-    places = frozenset(i for a, b, cue in hits if cue.kind in c.CHANGE or cue.kind in (c.DENIED, c.DOUBTED, c.LIKELY) for i in range(a, b))
+    speaking = (*c.CHANGE, c.DENIED, c.DOUBTED, c.LIKELY)
+    places = frozenset(i for a, b, cue in hits if cue.kind in speaking for i in range(a, b))
     return Clause(words, begin, end, named, hits, places)
+
+
+def _other_side(clause: Clause, unmet: list[tuple[str, int]]) -> str | None:
+    """The side that stands for a finding: "... while the right has decreased"."""
+    at = unmet[0][1]
+    named = [word for word in clause.words[clause.begin : at] if word in ("right", "left")]
+    after = list(clause.words[at : at + 6])
+    if not named and "on" in after:
+        named = [word for word in after[after.index("on") :] if word in ("right", "left")]
+    return named[-1] if named and unmet[0][0] in c.CHANGE else None
 
 
 def _pass_on(subject: list[Name], unmet: list[tuple[str, int]], side: str | None, read: list[Name]) -> None:

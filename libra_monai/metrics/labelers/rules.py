@@ -159,13 +159,3 @@ def _measured(clause: Clause) -> None:
 
 def _number(word: str) -> float | None:
     return 10 + float(word) if word[:1].isdigit() and len(word) < 8 else None
-
-
-def _other_side(clause: Clause, unmet: list[tuple[str, int]]) -> str | None:
-    """The side that stands for a finding: "... while the right has decreased"."""
-    at = unmet[0][1]
-    named = [word for word in clause.words[clause.begin : at] if word in ("right", "left")]
-    after = list(clause.words[at : at + 6])
-    if not named and "on" in after:
-        named = [word for word in after[after.index("on") :] if word in ("right", "left")]
-    return named[-1] if named and unmet[0][0] in c.CHANGE else None
