@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from libra_monai.metrics.labelers.mentions import GONE, LIKELY, PRESENT, UNCERTAIN, Mention
 from libra_monai.metrics.labelers.phrases import DEVICES, SUPPORT
-from libra_monai.metrics.labelers.reader import GONE, LIKELY, PRESENT, UNCERTAIN, Mention, read_report
+from libra_monai.metrics.labelers.reader import read_report
 
 CHANGES = ("new", "worsened", "improved", "stable", "resolved", "removed")
 OPPOSITE = {"worsened": "improved", "improved": "worsened"}

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from libra_monai.metrics.labelers.mentions import ABSENT, GONE, LIKELY, PRESENT, UNCERTAIN, Mention
 from libra_monai.metrics.labelers.phrases import CHEXPERT_14, DEVICES, SUPPORT
-from libra_monai.metrics.labelers.reader import ABSENT, GONE, LIKELY, PRESENT, UNCERTAIN, Mention, read_report
+from libra_monai.metrics.labelers.reader import read_report
 
 POSITIVE, NEGATIVE, OPEN = 1, 0, -1
 VERSION = "rules 1"

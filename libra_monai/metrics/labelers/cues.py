@@ -56,15 +56,16 @@ _TURN = frozenset(
     "increase decrease worsen improve progress enlarged enlarging enlargement grow change larger smaller worse "
     "better reduce regress".split()
 )
+_EVENT = frozenset("increase decrease worsen improve progress enlargement grow change reduce regress deteriorate".split())
 _DEGREE = frozenset(
-    "extensive pronounced prominent conspicuous severe apparent seen confluent dense marked diffuse widespread "
+    "extensive pronounced prominent conspicuous enlarged severe apparent seen confluent dense marked diffuse widespread "
     "large numerous significant obvious advanced".split()
 )
 _WELL = frozenset("well clearly fully adequately reliably definitely clear".split())
 _SEEN = frozenset("seen present suspected recognizable there".split()
 )
 CLASSES = {
-    "adv": _ADVERBS, "partly": _PARTLY, "all": _ALL, "turn": _TURN, "seen": _SEEN, "degree": _DEGREE, "well": _WELL,
+    "adv": _ADVERBS, "partly": _PARTLY, "all": _ALL, "turn": _TURN, "event": _EVENT, "seen": _SEEN, "degree": _DEGREE, "well": _WELL,
 }  # fmt: skip
 
 _CUES: dict[tuple[str, str], str] = {
@@ -107,7 +108,7 @@ _CUES: dict[tuple[str, str], str] = {
         "probably represent/reflect; likely related to; apparently; thought to represent; favored; favor; favoring"
     ),
     (LIKELY, "on"): (
-        "suggest; suggest of; indicative of possible; suggestion of; favored to represent; suspicion of/for?; "
+        "suggest; suggest of; indicative of possible; suggestion of; favored to represent; suspicion of/for; "
         "raise the? possibility of; raising the? possibility of; raise/raising concern for; presumably; "
         "believed/thought to be?"
     ),
@@ -145,7 +146,7 @@ _CUES: dict[tuple[str, str], str] = {
         "improve; decrease; smaller; lesser; resolving; clearing; reduce; diminish; regress; shrink; lessen; "
         "subside; better; receded; receding; abated; declined; decline; waned; waning; down from; "
         "less @adv* @degree; @partly @adv* resolved; @partly @adv* cleared; "
-        "@partly complete? resolution/clearing/clearance/removal?; resolved @partly; cleared @partly; "
+        "@partly complete? resolution/clearing/clearance/removal; resolved @partly; cleared @partly; "
         "@partly complete? resolved; fewer; continue to resolve/clear; recovering; recovery; fading; faded; "
         "retreated; thinner; dropped; has/have @adv* partially @adv* resolved/cleared; not @adv* as @degree; "
         "drained; less of; eased; easing; backed off; come down; gone down; gotten better; halved; lightened; "
@@ -153,18 +154,14 @@ _CUES: dict[tuple[str, str], str] = {
     ),
     (SAME, "near"): (
         "stable; unchanged; constant; static; stationary; steady; similar; same; identical; comparable; persist; "
-        "redemonstrate; remain; again; again seen; still; as before; continue; continued; no/without @adv* @turn; "
-        "not @adv* @turn; no/without @adv* interval? difference; not @adv* different; "
-        "no/without @adv* interval? turn; not @adv* have/been? @turn; little @adv* @turn; no @turn or @turn; "
-        "not @turn or @turn; neither @turn nor @turn; neither @adv* @turn nor @adv* @turn; "
-        "no @adv* @turn or @adv* @turn; without @adv* @turn or @adv* @turn; no @adv* resolution; no longer @turn; "
-        "@adv @turn not; maintained; equally; as previously; like before; as on the prior; not resolved; "
-        "not @adv* cleared; no @adv* clearing; has/have not resolved; minimal change; unvarying; lingers; "
-        "lingering; re demonstrated; continuing; ongoing; @adv* as before; no/without @adv* further @turn; "
-        "no @adv* evolution; not @adv* evolved; neither @adv* @turn or @adv* @turn; in keeping with prior; "
-        "as prior; minimal @adv* change; slight change; not @adv* differ; not @adv* differ from; no @adv* larger; "
-        "no @adv* smaller; not @adv* progressed; as was; not @adv* improved or @turn; no @adv* growth; not grow; "
-        "not reduce; no @adv* interval? variation; unchanged placement"
+        "redemonstrate; re demonstrated; remain; again; again seen; still; continue; continued; continuing; ongoing; "
+        "maintained; equally; unvarying; lingers; lingering; @adv* as before; as previously; like before; as was; "
+        "as on the prior; as prior; in keeping with prior; unchanged placement; no/without @adv* @event; "
+        "no/without @adv* difference/variation/evolution/resolution/clearing; is/are/was/were/appear no @adv* @turn; "
+        "not @adv* @turn; not @adv* have/been? @turn; not @adv* different/evolved/cleared; not @adv* differ from?; "
+        "has/have? not resolved; not reduce; not grow; little @adv* @turn; minimal @adv* change; minimally change; "
+        "slight change; no longer @turn; neither @adv* @turn nor/or @adv* @turn; no/not @turn or @turn; "
+        "no/without @adv* @event or @adv* @turn; no @adv* @turn or @adv* @event; not @adv* improved or @turn"
     ),
     (NORMAL, "near"): (
         "normal; within normal limit; unremarkable; not @adv* enlarged/big/widened/large/wide; "

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from libra_monai.metrics.labelers.mentions import ABSENT, GONE, LIKELY, PRESENT, Mention
 from libra_monai.metrics.labelers.phrases import SUPPORT
-from libra_monai.metrics.labelers.reader import ABSENT, GONE, LIKELY, PRESENT, Mention, read_report
+from libra_monai.metrics.labelers.reader import read_report
 
 __all__ = ["ABSENT", "GONE", "PRESENT", "Mention", "present_findings", "read_findings"]
 

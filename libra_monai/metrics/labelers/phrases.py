@@ -80,7 +80,7 @@ _FINDINGS: dict[str, str] = {
         "pneumonia; bronchopneumonia; infection; infectious process/etiology/disease; infectious; pneumonic process"
     ),
     "Pleural Other": (
-        "pleural thickening; pleural scar/scarring/plaque/calcification/nodularity/mass/based?; fibrothorax; "
+        "pleural thickening; pleural scar/scarring/plaque/calcification/nodularity/mass; fibrothorax; "
         "fibrosis; apical cap/capping; pleural parenchymal scar/scarring; pleuro parenchymal scar/scarring; "
         "apical? pleural thickening; thickening of the? right/left? pleura"
     ),
@@ -100,17 +100,17 @@ _FINDINGS: dict[str, str] = {
         "endotracheal/tracheal/breathing tube; et tube; ett; endotracheal tube tip?; ett tip?; orotracheal tube"
     ),
     "Gastric Tube": (
-        "nasogastric/orogastric/gastric/enteric/feeding/nasoenteric/dobbhoff/dobhoff/nasojejunal/orogastric tube/catheter?; "
+        "nasogastric/orogastric/gastric/enteric/feeding/nasoenteric/dobbhoff/dobhoff/nasojejunal tube/catheter; orogastric; "
         "naso/oro gastric/enteric tube; ng/og/nj tube; ngt; ogt; nasogastric; enteric feeding? tube; dobbhoff; "
         "dobhoff; ng or og tube; sump tube; enteric catheter"
     ),
     "Central Line": (
-        "central venous? line/catheter/access?; picc line/catheter?; cvc; cvl; port a cath; portacath; mediport; "
+        "central line/catheter/access; central venous line/catheter/access?; picc line/catheter?; cvc; cvl; port a cath; portacath; mediport; "
         "chest port; port catheter; infusion port; chest wall port; "
         "internal? jugular/subclavian/femoral/brachial central? venous? line/catheter/sheath/port/cordis/access/approach; "
-        "internal jugular; subclavian; left/right? subclavian line/catheter; "
+        "internal jugular; subclavian; internal? jugular/subclavian/femoral/brachial vein line/catheter/sheath; left/right? subclavian line/catheter; "
         "ij central? venous? line/catheter/sheath?; "
-        "dialysis/hemodialysis/hickman/tunneled/permacath catheter/line?; "
+        "dialysis/hemodialysis/hickman/tunneled/permacath catheter/line; hickman; permacath; "
         "peripherally inserted central venous? catheter/line; swan ganz catheter?; pulmonary artery catheter; "
         "pa catheter; vascular catheter; venous catheter/line; vascath; picc; central access; permcath; "
         "introducer sheath"
@@ -125,7 +125,7 @@ _FINDINGS: dict[str, str] = {
         "pacing device/lead/wire/system; cardiac device/pacer; pulse? generator; "
         "implantable cardioverter defibrillator?; cardioverter defibrillator; "
         "cardiac rhythm/conduction/implantable? device; pacemaker or icd; pacemaker or defibrillator; "
-        "pacemaker generator; chest wall? pacemaker; cardiac pacemaker; icd lead; aicd lead; "
+        "pacemaker generator; chest wall? pacemaker; dual/single/triple lead/chamber/wire pacemaker/pacer/icd/aicd/device/defibrillator; cardiac pacemaker; icd lead; aicd lead; "
         "biventricular pacemaker; pacemaker defibrillator"
     ),
     SUPPORT: (
@@ -182,11 +182,12 @@ _OTHER = (
     "hemidiaphragm elevation; eventration; deviation; midline/mediastinal shift; foreign body; abscess; "
     "diaphragm flattening; flattened diaphragm; flattening; interstitial disease; tuberculosis; sarcoidosis; "
     "dislocation; deformity; compression; wedging; sclerosis; lytic; sclerotic; hilar enlargement; "
-    "hilar prominence; pulmonary hypertension; postoperative/postsurgical change; azygos; dextrocardia; "
+    "hilar prominence; pulmonary hypertension; postoperative/postsurgical change; dextrocardia; "
     "hyperlucency; hyperlucent; bronchitis; pericardial effusion; vertebral collapse; collapse of the? vertebral; "
     "airway disease; pulmonary embolism; infarct"
 )
 _ASIDES = (
+    "bone/bony/osseous/rib/skin/lytic/blastic/sclerotic lesion; "
     "internal? jugular/subclavian/femoral/brachial/brachiocephalic vein/artery; femoral head/neck; "
     "lung/low volume; volume; aeration; inspiration; inspiratory effort; effort; mass effect; pleural line; "
     "fracture line; midline; over the heart; behind the heart; heart border; right/left heart border; heart rate; "

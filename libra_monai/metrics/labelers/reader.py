@@ -15,8 +15,8 @@ from libra_monai.metrics.labelers import cues as c
 from libra_monai.metrics.labelers.clauses import LONGEST, clauses, sentences
 from libra_monai.metrics.labelers.grammar import Clause, Name
 from libra_monai.metrics.labelers.lexicon import base_form, plain, words_of
-from libra_monai.metrics.labelers.mentions import ABSENT, GONE, LIKELY, PRESENT, UNCERTAIN, Mention, turned, weighed
-from libra_monai.metrics.labelers.phrases import SUPPORT, names
+from libra_monai.metrics.labelers.mentions import Mention, turned, weighed
+from libra_monai.metrics.labelers.phrases import names
 from libra_monai.metrics.labelers.rules import read_clause
 
 _REMEMBERED = 5000  # letters of the longest text that is kept
@@ -54,7 +54,8 @@ def _read(text: str) -> list[Mention]:
                 mentions[place] = turned(mentions[place], pending)
             continue
         last = len(mentions)
-        mentions += [_named_before(mention, mentions) for mention in found]
+        for mention in found:
+            mentions.append(_named_before(mention, mentions))
     return mentions
 
 

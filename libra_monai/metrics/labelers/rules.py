@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from libra_monai.metrics.labelers import cues as c
 from libra_monai.metrics.labelers.grammar import Clause, Name
 from libra_monai.metrics.labelers.phrases import DEVICES, SUPPORT
@@ -41,6 +43,7 @@ def read_clause(clause: Clause) -> list[tuple[str, int]]:
     _measured(clause)
     _alternatives(clause)
     _describe(clause)
+    _part_sides(clause)
     return unmet
 
 
@@ -62,6 +65,23 @@ def _apply_status(clause: Clause, start: int, end: int, cue: c.Cue, unmet: list[
             continue
         if name.status != c.DENIED or cue.kind != c.LIKELY:
             name.status = cue.kind
+
+
+def _part_sides(clause: Clause) -> None:
+    """ "increased on the left and decreased on the right": one line for each side."""
+    words, told = clause.words, []
+    for _, end, cue in clause.cues:
+        near = words[end : min(end + 4, clause.end)]
+        sides = [word for word in near if word in ("right", "left")]
+        if cue.kind in c.CHANGE and sides and near[0] in ("on", "in", "at"):
+            told.append((cue.kind, sides[0]))
+    plural = [name for name in clause.names if {kind for kind, _ in told} <= {kind for kind, _ in name.changes}]
+    if len({side for _, side in told}) == 2 and len({kind for kind, _ in told}) == 2 and len(plural) == 1:
+        name = plural[0]
+        (first, side), (second, other) = told[:2]
+        copy = replace(name, side=other, changes=[(second, 0)])
+        name.side, name.changes = side, [(first, 0)]
+        clause.names.append(copy)
 
 
 def _looks_on(clause: Clause, start: int, end: int, kind: str) -> bool:

@@ -24,6 +24,7 @@ _ENDS = frozenset(
 _NEIGHBOURS = frozenset(
     "adjacent associated underlying overlying compressive accompanying subjacent relaxation resultant".split()
 )
+_CAUSES = frozenset("consistent compatible represent reflect suggest representing reflecting due".split())
 _LOOSE = frozenset("a an with without no".split()) | AUXILIARIES | set(SEVERITY)
 
 
@@ -42,7 +43,7 @@ def regions(spans: Sequence[tuple[int, int]], words: Sequence[str], begin: int, 
             rights.append(cuts[-1])
             lefts.append(cuts[-1] + 1)
         else:
-            place = before < after and words[before] in ("in", "at", "on", "within", "of")
+            place = before < after and words[before] in ("in", "at", "on", "within")
             rights.append(after if place else before)
             lefts.append(after if place else before)
     rights.append(end)
@@ -116,13 +117,14 @@ def bare(words: Sequence[str], begin: int, end: int, cue_places: frozenset[int])
 
 
 def shares_side(words: Sequence[str], begin: int, end: int) -> bool:
-    """Whether the words between two names put the second beside the first ("with adjacent").
+    """Whether the second of two names is beside the first ("with adjacent") or explains it ("consistent with").
 
     Args:
         words: base forms.
         begin, end: the words between the names.
     """
-    return end - begin <= 5 and any(word in _NEIGHBOURS for word in words[begin:end])
+    near = words[max(begin, end - 5) : end]
+    return any(word in _CAUSES for word in near) or (end - begin <= 5 and any(word in _NEIGHBOURS for word in near))
 
 
 def _sides(words: Sequence[str], where: range) -> list[int]:
