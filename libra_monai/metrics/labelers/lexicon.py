@@ -68,7 +68,10 @@ _SPELLED = (
     "infiltrate pacemaker catheter endotracheal nasogastric unchanged increased decreased improved worsened resolved "
     "bilateral pulmonary pleural moderate persistent removed"
 ).split()
-_RIGHT = "resolve improve increase decrease removes resolves unresolved moderately intrapleural".split()  # no slips
+_RIGHT = (  # words of their own, no slips
+    "resolve improve increase decrease removes resolves unresolved moderately intrapleural deceased opacify pneumonic "
+    "pleura remove"
+).split()
 
 
 def plain(text: str | None) -> str:
