@@ -54,7 +54,7 @@ _FORMS = {
     "vs": "versus", "rt": "right", "lt": "left", "evidence": "evidence", "hila": "hila", "haemothorax": "hemothorax",
     "changes": "change", "changed": "change", "altered": "change", "alteration": "change", "alterations": "change",
     "is": "is", "was": "was", "has": "has", "this": "this", "as": "as", "less": "less", "its": "its", "previous": "prior",
-    "earlier": "prior", "former": "prior", "priors": "prior", "previously": "previously", "formerly": "previously",
+    "earlier": "prior", "last": "prior", "former": "prior", "priors": "prior", "previously": "previously", "formerly": "previously",
     "excludes": "exclude", "excluding": "except", "denies": "deny", "appears": "appear", "appeared": "appeared", "visible": "seen",
     "visualized": "seen", "identified": "seen", "noted": "seen", "evident": "seen", "detected": "seen",
     "demonstrated": "seen", "appreciated": "seen", "apparent": "seen", "found": "seen", "observed": "seen",

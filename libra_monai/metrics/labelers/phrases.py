@@ -44,7 +44,7 @@ _FINDINGS: dict[str, str] = {
     "Pleural Effusion": (
         "effusion; pleural? hydrothorax; hemothorax; pleural fluid collection?; "
         "fluid/liquid in/within the? right/left? pleural space/cavity; layering? fluid collection; "
-        "pleural collection; pleural/layering fluid; empyema; pleural effusion"
+        "pleural collection; pleural/layering fluid; fluid at/in the? right/left? lung? base; empyema; pleural effusion"
     ),
     "Pneumothorax": (
         "pneumothorax; free? air in/within the? right/left? pleural space/cavity; pleural air; intrapleural air; "
