@@ -70,15 +70,15 @@ def _prior(table: Mapping[str, Any]) -> dict[str, str]:
 
 def _falls(table: Mapping[str, Any]) -> bool:
     """Whether claims get clearly worse with another patient's prior."""
-    moved = table["controls"].get("other_prior", {}).get("metrics", {}).get("claim_f1")
+    moved = table["controls"].get("other_prior", {}).get("metrics", {}).get("change_micro_f1")
     return moved is not None and moved["high"] < 0 and moved["p"] < _CLEAR
 
 
 def _other(table: Mapping[str, Any]) -> str:
-    moved = table["controls"].get("other_prior", {}).get("metrics", {}).get("claim_f1")
+    moved = table["controls"].get("other_prior", {}).get("metrics", {}).get("change_micro_f1")
     if moved is None:
         return ""
-    return f"; with another patient's prior claim F1 goes from {moved['against']:.2f} to {moved['value']:.2f}"
+    return f"; with another patient's prior change F1 goes from {moved['against']:.2f} to {moved['value']:.2f}"
 
 
 def _say(answer: str, because: str) -> dict[str, str]:

@@ -13,41 +13,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from libra_monai.errors import ConfigError, did_you_mean
 from libra_monai.evaluation.answers import answers
-from libra_monai.evaluation.claims import ClaimReader, claim_reader, compare_claims
+from libra_monai.evaluation.claims import compare_claims
 from libra_monai.evaluation.controls import CONTROLS, Control
 from libra_monai.evaluation.drafting import Drafter
-from libra_monai.metrics import FindingF1, ReportMetric, compare_metrics, summarise
-from libra_monai.metrics.base import f1
+from libra_monai.metrics import ChangeF1, FindingF1, ReportMetric, compare_metrics, summarise
+from libra_monai.metrics.labelers.changes import change_claims
 from libra_monai.metrics.statistics import RESAMPLES
 from libra_monai.types import FAILURE, Record, ReportDraft
 
-CLAIM_F1, FINDING_F1 = "claim_f1", "finding_side_micro_f1"
+FINDING_F1 = "finding_side_micro_f1"
 _CANDIDATES = 40  # texts tried as constant report
-
-
-class ClaimF1(ReportMetric):
-    """Micro F1 of claims of change (finding, side, change) of draft and reference, 0 to 1, higher is better.
-
-    Args:
-        read: reader of claims; default the one of this build.
-    """
-
-    def __init__(self, read: ClaimReader | None = None) -> None:
-        self.read = read or claim_reader()
-        super().__init__("none")
-
-    def statistics(self, prediction: str, reference: str, study: Record) -> Sequence[float]:
-        """True positives, false positives and misses."""
-        said, wanted = self.read(prediction), self.read(reference)
-        return [len(said & wanted), len(said - wanted), len(wanted - said)]
-
-    def corpus(self, totals: np.ndarray, n: int) -> dict[str, float]:
-        """`claim_f1`."""
-        return {CLAIM_F1: f1(*totals)}
 
 
 def run_controls(
@@ -65,7 +42,7 @@ def run_controls(
     Args:
         drafter: model and pictures.
         records: the studies; those without reference text are left out.
-        metrics: makes fresh metrics; finding F1 and claim F1 are added where they are missing.
+        metrics: makes fresh metrics; finding F1 and change F1 are added where they are missing.
         names: which controls; default all.
         resamples, unit: of intervals and tests.
         seed: of the choice of other patients.
@@ -118,13 +95,11 @@ class _Judge:
 
     def __init__(self, metrics: Callable[[], Sequence[ReportMetric]], target: str, resamples: int, unit: str) -> None:
         self.make, self.target, self.resamples, self.unit = metrics, target, resamples, unit
-        self.read = claim_reader()
 
     def metrics(self) -> list[ReportMetric]:
         made = list(self.make())
-        if not any(isinstance(metric, FindingF1) for metric in made):
-            made.append(FindingF1())
-        return [*made, ClaimF1(self.read)]
+        missing = [kind for kind in (FindingF1, ChangeF1) if not any(isinstance(metric, kind) for metric in made)]
+        return [*made, *(kind() for kind in missing)]
 
     def score(self, records: Sequence[Record], drafts: Mapping[str, ReportDraft | str]) -> list[ReportMetric]:
         texts = [_text(drafts[r["study_id"]]) for r in records]
@@ -135,7 +110,7 @@ class _Judge:
 
     def claims_of(self, records: Sequence[Record], drafts: Mapping[str, ReportDraft]) -> dict[str, Any]:
         """Share of drafts that claim a change, with and without a prior."""
-        claims = {r["study_id"]: self.read(drafts[r["study_id"]].text) for r in records}
+        claims = {r["study_id"]: change_claims(drafts[r["study_id"]].text) for r in records}
         found: dict[str, Any] = {}
         for name, has_prior in (("with_prior", True), ("without_prior", False)):
             group = [bool(claims[r["study_id"]]) for r in records if bool(r.get("prior")) == has_prior]
@@ -174,7 +149,7 @@ def _run(
     if not touched:
         return row | {"skipped": "no study has what this control changes"}
     pairs = [(given[r["study_id"]].text, drafts[r["study_id"]].text) for r in touched]
-    before, after = ([judge.read(pair[side]) for pair in pairs] for side in (0, 1))
+    before, after = ([change_claims(pair[side]) for pair in pairs] for side in (0, 1))
     metrics = compare_metrics(judge.score(touched, drafts), judge.score(touched, given), judge.resamples, judge.unit)
     return row | {
         "drafts_changed": sum(old != new for old, new in pairs) / len(pairs),

@@ -3,7 +3,11 @@
 
 from libra_monai.metrics.base import ReportMetric
 from libra_monai.metrics.bleu import Bleu, Bleu13a
+from libra_monai.metrics.changes import ChangeF1, FalseComparison
+from libra_monai.metrics.chexpert import ChexpertF1
+from libra_monai.metrics.cider import Cider
 from libra_monai.metrics.findings import FindingF1
+from libra_monai.metrics.meteor import Meteor
 from libra_monai.metrics.radgraph import RadGraphF1
 from libra_monai.metrics.rouge import RougeL, RougeLF1
 from libra_monai.metrics.score import (
@@ -14,17 +18,25 @@ from libra_monai.metrics.score import (
     summarise,
     write_table,
 )
+from libra_monai.metrics.style import Style, Variety
 from libra_monai.metrics.temporal import TemporalF1
 
 __all__ = [
     "Bleu",
     "Bleu13a",
+    "ChangeF1",
+    "ChexpertF1",
+    "Cider",
+    "FalseComparison",
     "FindingF1",
+    "Meteor",
     "RadGraphF1",
     "ReportMetric",
     "RougeL",
     "RougeLF1",
+    "Style",
     "TemporalF1",
+    "Variety",
     "build_metrics",
     "compare_metrics",
     "per_study_rows",

@@ -2,7 +2,8 @@
 """BLEU-1 to BLEU-4 over a corpus, in the two arithmetics that chest X-ray papers report.
 
 Source: Papineni et al., ACL 2002. `bleu` has the two small constants of the COCO captioning evaluation;
-`bleu_13a` has none and parts words as NIST does, which is what Hugging Face's `evaluate` and Libra compute.
+`bleu_13a` has none and parts words as NIST does: what Hugging Face's `evaluate` and Libra compute, and sacrebleu with
+its smoothing (Post, WMT 2018).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Bleu(ReportMetric):
         row: list[float] = []
         for n in range(1, self.order + 1):
             have, allowed = _ngrams(said, n), _ngrams(wanted, n)
-            row += [sum(min(count, allowed[gram]) for gram, count in have.items()), max(len(said) - n + 1, 0)]
+            shared = have.keys() & allowed.keys()
+            row += [sum(min(have[gram], allowed[gram]) for gram in shared), max(len(said) - n + 1, 0)]
         return [*row, len(said), len(wanted)]
 
     def corpus(self, totals: np.ndarray, n: int) -> dict[str, float]:
@@ -55,7 +57,7 @@ class Bleu(ReportMetric):
 
 @register("metric", "bleu_13a")
 class Bleu13a(Bleu):
-    """BLEU without smoothing on 13a words, 0 to 1, higher is better.
+    """BLEU on 13a words, without smoothing and with sacrebleu's, 0 to 1, higher is better.
 
     Args:
         order: longest n-gram.
@@ -66,14 +68,21 @@ class Bleu13a(Bleu):
         super().__init__(order, cleaner)
 
     def corpus(self, totals: np.ndarray, n: int) -> dict[str, float]:
-        """`bleu_1_13a` to `bleu_4_13a`; an order without a match makes its value 0."""
+        """`bleu_1_13a` to `bleu_4_13a`, 0 if an order has no match, and the same with `_exp`.
+
+        With `_exp` the k-th order without a match counts as 1 / 2^k of one (Chen and Cherry, 2014; sacrebleu's default).
+        """
         said, wanted = totals[-2], totals[-1]
         penalty = 0.0 if not said else 1.0 if said > wanted else math.exp(1 - wanted / said)
-        logs, values = 0.0, {}
+        plain, smooth, share = 0.0, 0.0, 1.0
+        values = {}
         for k in range(1, self.order + 1):
             matches, possible = totals[2 * k - 2], totals[2 * k - 1]
-            logs = logs + math.log(matches / possible) if matches and possible else -math.inf
-            values[f"bleu_{k}_13a"] = math.exp(logs / k) * penalty
+            share = share if matches else share / 2
+            plain += math.log(matches / possible) if matches and possible else -math.inf
+            smooth += math.log((matches or share) / possible) if possible and totals[0] else -math.inf
+            values[f"bleu_{k}_13a"] = math.exp(plain / k) * penalty
+            values[f"bleu_{k}_13a_exp"] = math.exp(smooth / k) * penalty
         return values
 
 

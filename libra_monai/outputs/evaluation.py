@@ -101,7 +101,7 @@ def _columns(key: str | None, scores: Mapping[str, Any]) -> list[str]:
 
 def _control_columns(controls: Mapping[str, Any]) -> list[str]:
     rows = [row.get("metrics", {}) for row in controls.get("controls", {}).values()]
-    return [name for name in ("finding_side_micro_f1", "claim_f1") if any(name in row for row in rows)]
+    return [name for name in ("finding_side_micro_f1", "change_micro_f1") if any(name in row for row in rows)]
 
 
 def _comparison(comparison: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -47,7 +47,9 @@ def test_findings_and_sides_are_read(text, expected):
 
 def test_status_tells_denied_from_gone():
     assert read_findings("No pneumothorax.") == [Mention("Pneumothorax", None, "absent")]
-    assert read_findings("The right chest tube has been removed.") == [Mention("Chest Drain", "right", "gone")]
+    assert read_findings("The right chest tube has been removed.") == [
+        Mention("Chest Drain", "right", "gone", change="removed")
+    ]
 
 
 @pytest.mark.parametrize("text", [None, "", "   ", "???"])
@@ -62,7 +64,9 @@ def test_f1_counts_side_and_without_side():
         ["Right pleural effusion. Cardiomegaly.", "Right pneumothorax."],
         [{"study_id": "a"}, {"study_id": "b"}],
     )
-    assert metric.compute() == pytest.approx({"finding_side_micro_f1": 2 / 5, "finding_micro_f1": 4 / 5})
+    assert metric.compute() == pytest.approx(
+        {"finding_side_micro_f1": 2 / 5, "finding_micro_f1": 4 / 5, "laterality_swap_rate": 1}
+    )
 
 
 def test_truth_of_the_record_replaces_the_reference_text():
