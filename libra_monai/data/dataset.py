@@ -33,7 +33,7 @@ class StudyDataset(Dataset):
         try:
             # no truth test: the length of a MONAI Compose seeds its random transforms anew
             item = dict(record) if self.transform is None else self.transform(record)
-            return {**item, "record": record}
+            return {**item, "record": item.get("record", record)}
         except Exception as error:  # MONAI wraps errors of transforms in RuntimeError
             return {"study_id": record["study_id"], FAILURE: failure_of(error, record)}
 

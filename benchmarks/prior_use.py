@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a model see what is there and use its prior? The table of aims, on phantom patients of an unseen seed.
+
+    python benchmarks/prior_use.py --seed 4711 [--patients 120] [--model DIR] [--work DIR]
+
+Findings and changes are read from the drafted text by the labelers and compared with `truth.jsonl`. Prints one Markdown
+row per aim and ends in one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from libra_monai import paths
+from libra_monai.checkpoints import load_pretrained
+from libra_monai.data import load_records
+from libra_monai.data.phantom.generate import generate
+from libra_monai.evaluation.claims import compare_claims
+from libra_monai.evaluation.drafting import Drafter
+from libra_monai.evaluation.suite import find_controls
+from libra_monai.metrics import ChangeF1, FalseComparison, FindingF1
+from libra_monai.metrics.labelers.changes import change_claims
+from libra_monai.types import Record
+
+CONTROLS = ("swapped", "duplicated", "other_prior", "shuffled")
+DISTINCT = 300  # studies among which distinct drafts are counted
+
+
+def draft_controls(drafter: Drafter, records: Sequence[Record]) -> dict[str, dict[str, str]]:
+    """Control (or `given`) -> study -> drafted text."""
+    drafts = {"given": drafter.drafts(records)}
+    known = {r["study_id"]: r for r in records}
+    for control in find_controls(CONTROLS):
+        changed = [r for r in control.records(records, known, 0) if r is not None]
+        drafts[control.name] = drafter.drafts(changed, control)
+    assert not drafter.failures, drafter.failures
+    return {name: {study: draft.text for study, draft in found.items()} for name, found in drafts.items()}
+
+
+def scored(metric: FindingF1 | ChangeF1 | FalseComparison, texts: dict[str, str], records: Sequence[Record]) -> dict:
+    """Values of a metric over the studies that have a text, by `statements`."""
+    chosen = [r for r in records if r["study_id"] in texts]
+    metric.update([texts[r["study_id"]] for r in chosen], [r["findings"] for r in chosen], chosen)
+    return metric.compute()
+
+
+def constant_f1(records: Sequence[Record]) -> float:
+    """Finding F1 of the reference that scores best when every study gets it."""
+    texts = sorted({r["findings"] for r in records})
+    tried = texts[:: max(1, len(texts) // 60)]
+    everywhere: Callable[[str], dict] = lambda text: scored(
+        FindingF1(truth=True), {r["study_id"]: text for r in records}, records
+    )
+    return max(everywhere(text)["finding_side_micro_f1"] for text in tried)
+
+
+def table(drafts: dict[str, dict[str, str]], records: Sequence[Record]) -> list[tuple[str, float | None, str, str]]:
+    """Rows of (aim, value, floor, aim) in the words of the issue."""
+    with_prior = [r for r in records if r["prior"]]
+    given, ids = drafts["given"], [r["study_id"] for r in with_prior]
+    finding = scored(FindingF1(truth=True), given, records)
+    change = scored(ChangeF1(truth=True), given, with_prior)
+    other = scored(ChangeF1(truth=True), drafts["other_prior"], with_prior)
+    moved = {
+        name: compare_claims(*([change_claims(drafts[which][i]) for i in ids] for which in ("given", name)))
+        for name in ("swapped", "duplicated")
+    }
+    alone = scored(FalseComparison(), given, records)
+    shuffled = scored(FindingF1(truth=True), drafts["shuffled"], records)["finding_side_micro_f1"]
+    texts = [given[r["study_id"]] for r in records][:DISTINCT]
+    every, moving = "change_micro_f1", "change_micro_f1_without_stable"
+    return [
+        ("finding micro F1 with side", finding["finding_side_micro_f1"], "0.90", "0.95"),
+        ("change micro F1 (finding, side, change)", change[every], "0.60", "0.80"),
+        ("the same without `stable`", change[moving], "0.50", "0.70"),
+        ("another patient's prior: change F1 lower by", change[every] - other[every], "0.20", "0.35"),
+        ("the same without `stable`", change[moving] - other[moving], "0.20", "0.35"),
+        (f"swapped: {moved['swapped']['directed']} claims of improved/worsened that flip", moved["swapped"]["flipped"], "0.70", "0.85"),
+        (f"current as its own prior: {moved['duplicated']['after']} claims, of which unchanged", moved["duplicated"]["stable"], "0.90", "0.97"),
+        ("drafts without prior that claim a change", alone["false_comparison_rate"], "at most 0.01", "0.005"),
+        ("shuffled pictures: finding F1 above the best constant report by", shuffled - constant_f1(records), "at most 0.10", "0.05"),
+        ("laterality swaps among matched findings", finding["laterality_swap_rate"], "at most 0.02", "0.005"),
+        (f"distinct drafts among {len(texts)} studies", len(set(texts)) / len(texts), "0.80", "0.90"),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Draw, draft, score, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--patients", type=int, default=120)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--work", default=None)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(args.work or scratch) / f"seed{args.seed}"
+        records = load_records(generate(root, args.patients, args.seed, {"test": 1.0}), "test")
+        loaded = load_pretrained(args.model or paths.tiny_model())
+        drafts = draft_controls(Drafter(loaded, str(root)), records)
+    rows = table(drafts, records)
+    print("| | measured | floor | aim |\n|---|---|---|---|")
+    for name, value, floor, aim in rows:
+        print(f"| {name} | {'–' if value is None else f'{value:.3f}'} | {floor} | {aim} |")
+    values = {name: value for name, value, _, _ in rows}
+    print(json.dumps({"benchmark": "prior_use", "seed": args.seed, "studies": len(records), "rows": values}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of pictures that make the prior matter: time turned round, and nothing changed.
+
+A model may guess a change from the current picture alone: a large effusion has rarely just shrunk. Where the same two pictures
+also come the other way round, with the report that is then true, guessing no longer pays. And a picture
+beside itself has the report in which everything is unchanged. Phantoms allow both, since what was drawn is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from monai.transforms import Randomizable, Transform
+
+from libra_monai.data.phantom.story import DEVICES, Statement
+from libra_monai.data.phantom.wording import write_findings, write_impression
+from libra_monai.types import FAILURE, VIEWS, Record
+
+_TURNED = {"worsened": "improved", "improved": "worsened", "stable": "stable"}
+_GONE = ("resolved", "removed")
+_OF_CURRENT = ("technique", "view", "image_uids", "study_uid", "lateral")
+_TEXTS_BEFORE = ("prior_findings", "prior_impression", "earlier")
+
+
+class RandCounterfactualPrior(Randomizable, Transform):
+    """Turn the pictures of a phantom study round, or let the current picture be its own prior, and rewrite the report.
+
+    Only studies with a prior of known `statements` are changed. Belongs behind the reading of the pictures and before
+    `RandViewsd`: a picture that stands for both views then gets one draw, as in a study without prior.
+
+    Args:
+        records: studies among which the priors are looked up, usually all of the training split.
+        turn: chance that prior and current change places.
+        same: chance that the current picture stands for the prior too.
+    """
+
+    def __init__(self, records: Sequence[Record], turn: float = 0.4, same: float = 0.1) -> None:
+        self.turn, self.same = turn, same
+        self.known = {r["study_id"]: r["statements"] for r in records if FAILURE not in r and r.get("statements") is not None}
+
+    def __call__(self, study: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        item, draw = dict(study), self.R.random()
+        before = self.known.get(item.get("prior_study_id"))
+        if before is None or item.get("statements") is None or item.get("prior") is None:
+            return item
+        if draw < self.turn:
+            said, shown = turned(item["statements"], before), {"current": "prior", "prior": "current"}
+        elif draw < self.turn + self.same:
+            said, shown = unchanged(item["statements"]), {"current": "current", "prior": "current"}
+        else:
+            return item
+        paths = item["picture_paths"]
+        item["picture_paths"] = {**paths, **{view: paths[source] for view, source in shown.items()}}
+        item |= {view: study[source] for view, source in shown.items()}
+        item |= self._told(said) | dict.fromkeys((*_TEXTS_BEFORE, *_OF_CURRENT))
+        record = {key: value for key, value in item.items() if key not in (*VIEWS, "picture_paths")}
+        return item | {"record": {**record, **{view: item["picture_paths"].get(view) for view in VIEWS}}}
+
+    def _told(self, said: Sequence[Record]) -> dict[str, Any]:
+        """The fields of a record that say what is seen."""
+        lines = [Statement(s["finding"], s["side"], s["severity"], s["change"]) for s in said]
+        rng = np.random.default_rng(self.R.randint(2**31))
+        return {
+            "statements": list(said),
+            "findings": write_findings(lines, rng),
+            "impression": write_impression(lines, rng),
+            "finding_labels": None,
+        }
+
+
+def turned(now: Sequence[Record], before: Sequence[Record]) -> list[dict[str, Any]]:
+    """Statements of the prior study as if it had come after the current one.
+
+    What is new turns into what has gone, what has gone into what is new, and growth into shrinking. Severity and `cells`
+    are those of the prior study; of what has gone, those it was last seen with.
+
+    Args:
+        now: statements of the current study, against its prior.
+        before: statements of the prior study, whatever they say of a change.
+    """
+    at_first = {(s["finding"], s["side"]): s for s in before if s["change"] not in _GONE}
+    lines = []
+    for said in now:
+        old = at_first.get((said["finding"], said["side"]))
+        if said["change"] == "new":
+            gone = "removed" if said["finding"] in DEVICES else "resolved"
+            lines.append({**said, "severity": None, "change": gone})
+        elif old is not None:
+            lines.append({**old, "change": _TURNED.get(said["change"], "new")})
+    return lines
+
+
+def unchanged(now: Sequence[Record]) -> list[dict[str, Any]]:
+    """Statements of the current study against a prior that shows the same.
+
+    Args:
+        now: its statements; what has gone is left out.
+    """
+    return [{**said, "change": "stable"} for said in now if said["change"] not in _GONE]
