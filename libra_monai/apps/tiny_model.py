@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rebuild the shipped small weights from nothing: phantom studies, tokenizer, five stages of training.
+"""Rebuild the shipped small weights from nothing: phantom studies, tokenizer, six stages of training.
 
 Every stage is a bundle workflow with an overlay; this command only calls them one after the other with
 fixed seeds, and puts the result into `bundle/models/libra_tiny`.
@@ -18,7 +18,8 @@ from typing import Any
 PATIENTS, SEED = 2500, 100
 VERSION = "0.2.0"
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}  # a rank of 64 takes twice the time, for a width of 192
-EPOCHS = {"pretrain_encoder": 10, "pretrain_connector": 7, "pretrain_reading": 3, "align": 3, "finetune_lora": 4}
+EPOCHS = {"pretrain_encoder": 10, "pretrain_connector": 7, "pretrain_reading": 3, "align": 3, "finetune_lora": 4, "finetune_pairs": 3}
+OVERLAYS = {"finetune_pairs": ["stage/finetune_lora", "stage/phantom_pairs"]}  # of stages that are not one of that name
 CARD = {"name": "libra_tiny", "version": VERSION, "training_data": "synthetic"}
 
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         _train(stage, options, work, datalist, tokenizer, args.epochs_scale)
         print(f"{stage}: done after {(time.monotonic() - started) / 60:.1f} min", flush=True)
     out = Path(args.out or Path(paths.bundle_root()) / "models" / "libra_tiny")
-    _ship(work / "finetune_lora" / "last", out, args.patients)
+    _ship(work / "finetune_pairs" / "last", out, args.patients)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
     print(f"{out}: {size:.1f} MB, {(time.monotonic() - started) / 60:.1f} min in all")
     return 0
@@ -71,6 +72,15 @@ def _stages(work: Path) -> dict[str, dict[str, Any]]:
             "learning_rate": 1e-3,
             **grouped,
             "ckpt": str(work / "align/last"),
+            "connector#dropout": 0.0,
+            "trainable": {"connector": True, "language": "lora"},
+            "lora": LORA,
+        },
+        # the same again where time may run backwards, and a picture may be its own prior
+        "finetune_pairs": {
+            "learning_rate": 7e-4,
+            **grouped,
+            "ckpt": str(work / "finetune_lora/last"),
             "connector#dropout": 0.0,
             "trainable": {"connector": True, "language": "lora"},
             "lora": LORA,
@@ -111,7 +121,7 @@ def _train(stage: str, options: dict, work: Path, datalist: Path, tokenizer: Pat
         "val_interval": max(1, epochs // 5),
         **options,
     }
-    words = [sys.executable, "-m", "libra_monai", "run", "train", f"stage/{stage}"]
+    words = [sys.executable, "-m", "libra_monai", "run", "train", *OVERLAYS.get(stage, [f"stage/{stage}"])]
     for name, value in given.items():
         words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
     subprocess.run(words, check=True)
