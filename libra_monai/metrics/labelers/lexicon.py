@@ -74,8 +74,15 @@ _RIGHT = (  # words of their own, no slips
 ).split()
 
 
+# "... with its tip not visualized": the tube is there, only its end lies outside the picture.
+_TIP_OUT_OF_SIGHT = re.compile(
+    r"\b(?:distal )?(?:tip|end|side ?(?:port|hole))s?\b([^.;,\n]{0,40}?)\b(?:not|excluded|outside|beyond|off|out of|below)\b"
+    r"[^.;,\n]{0,40}?\b(?:seen|visuali[sz]ed|included|imaged|identified|assessed|evaluated|view|field|image|film|radiograph)\b"
+)
+
+
 def plain(text: str | None) -> str:
-    """Lower-case text with usual dashes and abbreviations written out.
+    """Lower-case text with usual dashes and abbreviations written out, without tips of tubes that lie out of sight.
 
     Args:
         text: report text; None is empty.
@@ -83,7 +90,7 @@ def plain(text: str | None) -> str:
     text = unicodedata.normalize("NFKC", text or "").translate(_DASHES).lower()
     for pattern, full in _SHORT:
         text = pattern.sub(full, text)
-    return text
+    return _TIP_OUT_OF_SIGHT.sub(r"tip\1", text)
 
 
 def words_of(text: str) -> list[str]:
