@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeVar
@@ -15,6 +16,7 @@ from libra_monai.data.phantom.story import DEVICES
 
 Wordings = Literal["training", "held_out", "all"]
 Choice = TypeVar("Choice")
+_ARTICLE = re.compile(r"@ (\w)")  # agrees with the letter that follows
 _GONE = ("resolved", "removed")
 _DEGREES = {"small": "mild", "moderate": "moderate", "large": "severe"}
 _BY_DEGREE = ("Cardiomegaly", "Edema", "Atelectasis")
@@ -70,14 +72,12 @@ def say(said: RichStatement, frame: str, noun: tuple[str, bool, bool]) -> str:
     severity = said.severity or ""
     if said.finding in _BY_DEGREE:
         severity = _DEGREES.get(severity, "")
-    # the article agrees with the word that follows it
-    lead = severity if "{a} {sev}" in frame and severity else "malpositioned" if "{a} malpositioned" in frame else phrase
-    article = ("an" if lead[0].lower() in "aeiou" else "a") if counted else ""
     sentence = frame.format(
-        np=phrase, sev=severity, sevly=f"{severity}ly", tip=said.tip, a=article, a_new="a" if counted else "",
+        np=phrase, sev=severity, sevly=f"{severity}ly", tip=said.tip, a="@" if counted else "", a_new="a" if counted else "",
         **{"is": "are" if plural else "is", "has": "have" if plural else "has"},
     )  # fmt: skip
-    sentence = " ".join(sentence.split()).replace(" ,", ",")
+    sentence = _ARTICLE.sub(lambda met: ("an " if met[1].lower() in "aeiou" else "a ") + met[1], " ".join(sentence.split()))
+    sentence = sentence.replace(" ,", ",")
     return sentence[0].upper() + sentence[1:]
 
 

@@ -18,6 +18,9 @@ DISEASE: dict[str | None, list[str]] = {
         "{sev} {np}.",
         "Findings include {a} {sev} {np}.",
         "{a} {sev} {np} {is} visible.",
+        "{a} {sev} {np} {is} evident.",
+        "There {is} evidence of {a} {sev} {np}.",
+        "{a} {sev} {np} can be seen.",
     ],
     "new": [
         "There {is} {a_new} new {sev} {np}.",
@@ -29,6 +32,9 @@ DISEASE: dict[str | None, list[str]] = {
         "Newly seen {sev} {np}.",
         "{a} {sev} {np}, new from the prior examination.",
         "{a} {sev} {np} {has} appeared in the interval.",
+        "In the interval, {a} {sev} {np} {has} developed.",
+        "{sev} {np}, not present on the prior study.",
+        "Interval appearance of {a} {sev} {np}.",
     ],
     "worsened": [
         "The {np} {has} increased and {is} now {sev}.",
@@ -40,6 +46,9 @@ DISEASE: dict[str | None, list[str]] = {
         "The {np} {has} worsened since the prior study, now {sev}.",
         "Now {sev} {np}, increased from the prior examination.",
         "Interval increase in the {np}, which {is} now {sev}.",
+        "The {np} {is} larger than before and now {sev}.",
+        "Further increase in the {np}, now {sev}.",
+        "The {np} {has} grown in the interval, now {sev}.",
     ],
     "improved": [
         "The {np} {has} decreased and {is} now {sev}.",
@@ -51,6 +60,9 @@ DISEASE: dict[str | None, list[str]] = {
         "The {np} {has} diminished since the prior study, now {sev}.",
         "Now {sev} {np}, decreased from the prior examination.",
         "Interval reduction of the {np}, which {is} now {sev}.",
+        "The {np} {is} smaller than before and now {sev}.",
+        "Continued improvement of the {np}, now {sev}.",
+        "The {np} {has} regressed in the interval, now {sev}.",
     ],
     "stable": [
         "Unchanged {sev} {np}.",
@@ -62,6 +74,9 @@ DISEASE: dict[str | None, list[str]] = {
         "The {sev} {np} {has} not changed.",
         "Stable appearance of the {sev} {np}.",
         "No significant change in the {sev} {np}.",
+        "The {sev} {np} {has} remained stable.",
+        "{sev} {np}, as before.",
+        "The {sev} {np} {is} without interval change.",
     ],
     "resolved": [
         "The previously seen {np} {has} resolved.",
@@ -73,6 +88,9 @@ DISEASE: dict[str | None, list[str]] = {
         "Resolved {np}.",
         "The {np} on the previous radiograph {is} no longer present.",
         "Complete resolution of the {np}.",
+        "There {is} no residual {np}.",
+        "The {np} {has} resolved in the interval.",
+        "The {np} noted previously {is} not seen anymore.",
     ],
 }
 HEART: dict[str | None, list[str]] = {
@@ -83,6 +101,9 @@ HEART: dict[str | None, list[str]] = {
         "{sevly} enlarged cardiac silhouette.",
         "There is {sev} cardiomegaly.",
         "The cardiac silhouette is {sevly} enlarged.",
+        "There is {sev} enlargement of the heart.",
+        "Enlarged heart, {sev} in degree.",
+        "The cardiac size is {sevly} enlarged.",
     ],
     "new": [
         "New {sev} cardiomegaly.",
@@ -91,6 +112,9 @@ HEART: dict[str | None, list[str]] = {
         "Interval development of {sev} cardiomegaly.",
         "There is new {sev} cardiomegaly.",
         "{sev} cardiomegaly is new from the previous radiograph.",
+        "Interval appearance of {sev} cardiomegaly.",
+        "The heart is newly enlarged, {sev} in degree.",
+        "Newly {sevly} enlarged cardiac silhouette.",
     ],
     "worsened": [
         "The heart has increased in size and is now {sevly} enlarged.",
@@ -99,6 +123,9 @@ HEART: dict[str | None, list[str]] = {
         "Increased cardiomegaly, now {sev}.",
         "The cardiac silhouette has enlarged since the prior study and is now {sevly} enlarged.",
         "Worsened cardiomegaly, now {sev}.",
+        "The heart is larger than on the prior study and {sevly} enlarged.",
+        "Progressive cardiomegaly, now {sev}.",
+        "The cardiac silhouette is larger than before, now {sevly} enlarged.",
     ],
     "improved": [
         "The heart has decreased in size and is now {sevly} enlarged.",
@@ -107,6 +134,9 @@ HEART: dict[str | None, list[str]] = {
         "Decreased cardiomegaly, now {sev}.",
         "The cardiomegaly is less pronounced than on the prior study, now {sev}.",
         "Improved cardiomegaly, now {sev}.",
+        "The heart is smaller than on the prior study, still {sevly} enlarged.",
+        "Regression of the cardiomegaly, now {sev}.",
+        "The cardiac silhouette has become smaller and is now {sevly} enlarged.",
     ],
     "stable": [
         "Unchanged {sev} cardiomegaly.",
@@ -115,6 +145,9 @@ HEART: dict[str | None, list[str]] = {
         "Stable {sev} cardiomegaly.",
         "The {sevly} enlarged cardiac silhouette is unchanged.",
         "Persistent {sev} cardiomegaly.",
+        "The heart remains {sevly} enlarged.",
+        "No change in the {sev} cardiomegaly.",
+        "The cardiomegaly remains {sev}, without change.",
     ],
     "resolved": [
         "The previously seen cardiomegaly has resolved.",
@@ -123,6 +156,9 @@ HEART: dict[str | None, list[str]] = {
         "The prior cardiomegaly is no longer seen.",
         "Resolved cardiomegaly.",
         "Cardiomegaly is no longer present.",
+        "Heart size has normalized.",
+        "The heart has returned to normal size.",
+        "The heart is now normal in size, the cardiomegaly has resolved.",
     ],
 }
 DEVICE: dict[str | None, list[str]] = {  # where it should be
@@ -133,6 +169,9 @@ DEVICE: dict[str | None, list[str]] = {  # where it should be
         "{a} {np} is in satisfactory position, its tip {tip}.",
         "{a} {np} is present with the tip {tip}, an appropriate position.",
         "The tip of {a} {np} lies {tip}, in appropriate position.",
+        "{a} {np} terminates {tip}, appropriately positioned.",
+        "{a} {np} with its tip {tip} is in good position.",
+        "{a} appropriately positioned {np} has its tip {tip}.",
     ],
     "new": [
         "There is a new {np}, tip {tip}, in satisfactory position.",
@@ -141,6 +180,9 @@ DEVICE: dict[str | None, list[str]] = {  # where it should be
         "New {np} in satisfactory position with its tip {tip}.",
         "{a} {np} is new since the previous radiograph, tip {tip}, in appropriate position.",
         "{a} {np} has been inserted and is in good position, tip {tip}.",
+        "Newly placed {np} with its tip {tip}, in good position.",
+        "{a} {np} has been introduced, terminating {tip} in satisfactory position.",
+        "Status post placement of {a} {np}, tip {tip}, satisfactory.",
     ],
     "stable": [
         "The {np} is unchanged in position, tip {tip}, which is satisfactory.",
@@ -149,6 +191,9 @@ DEVICE: dict[str | None, list[str]] = {  # where it should be
         "The {np} remains in satisfactory position with its tip {tip}.",
         "{a} {np} is again seen in good position, tip {tip}.",
         "No change in the {np}, tip {tip}, in appropriate position.",
+        "The {np} is in stable and satisfactory position, tip {tip}.",
+        "As before, the {np} ends {tip}, in good position.",
+        "The position of the {np} is unchanged and satisfactory, tip {tip}.",
     ],
     "removed": [
         "The {np} has been removed.",
@@ -157,6 +202,9 @@ DEVICE: dict[str | None, list[str]] = {  # where it should be
         "The previously seen {np} has been removed.",
         "The {np} was removed in the interval.",
         "The {np} has been taken out since the prior study.",
+        "The {np} is no longer in place.",
+        "Status post removal of the {np}.",
+        "Removal of the {np} since the prior study.",
     ],
 }
 MISPLACED: dict[str | None, list[str]] = {  # where it should not be
@@ -167,6 +215,9 @@ MISPLACED: dict[str | None, list[str]] = {  # where it should not be
         "Malpositioned {np} with the tip {tip}.",
         "{a} {np} is seen with its tip {tip}, a malposition.",
         "The tip of {a} {np} lies {tip}, in malposition.",
+        "{a} {np} is in an abnormal position with its tip {tip}.",
+        "Abnormal position of {a} {np}, tip {tip}.",
+        "{a} {np} is misplaced, with its tip {tip}, and should be repositioned.",
     ],
     "new": [
         "There is a new {np}, which is malpositioned with its tip {tip}.",
@@ -175,6 +226,9 @@ MISPLACED: dict[str | None, list[str]] = {  # where it should not be
         "New malpositioned {np}, tip {tip}.",
         "{a} {np} is new since the previous radiograph, in malposition with its tip {tip}.",
         "{a} {np} has been inserted, its tip malpositioned {tip}.",
+        "Newly placed {np} is malpositioned, tip {tip}.",
+        "A new {np} is misplaced with its tip {tip}.",
+        "{a} {np} has been placed and should be repositioned, tip {tip}.",
     ],
     "stable": [
         "The {np} is unchanged and remains malpositioned, tip {tip}.",
@@ -183,6 +237,9 @@ MISPLACED: dict[str | None, list[str]] = {  # where it should not be
         "The {np} is still malpositioned with its tip {tip}.",
         "{a} malpositioned {np} is again seen, tip {tip}.",
         "No change in the malpositioned {np}, tip {tip}.",
+        "The {np} remains misplaced, tip {tip}, unchanged.",
+        "As before, the {np} is malpositioned with its tip {tip}.",
+        "Unchanged malposition of the {np}, tip {tip}.",
     ],
     "removed": DEVICE["removed"],
 }
@@ -193,11 +250,14 @@ ONE_SIDED: dict[str, list[tuple[str, bool, bool]]] = {
         ("{side} pleural effusion", False, True),
         ("pleural effusion on the {side}", False, True),
         ("{side}-sided pleural effusion", False, True),
+        ("layering {side} pleural effusion", False, True),
+        ("fluid in the {side} pleural space", False, False),
     ],
     "Pneumothorax": [
         ("{side} pneumothorax", False, True),
         ("{side} apical pneumothorax", False, True),
         ("{side}-sided pneumothorax", False, True),
+        ("pneumothorax on the {side}", False, True),
     ],
     "Consolidation": [
         ("consolidation in the {side} {zone} lung zone", False, False),
@@ -208,11 +268,14 @@ ONE_SIDED: dict[str, list[tuple[str, bool, bool]]] = {
         ("{side} basilar atelectasis", False, False),
         ("atelectasis at the {side} lung base", False, False),
         ("{side} basal linear atelectasis", False, False),
+        ("{side} lower lobe atelectasis", False, False),
+        ("plate-like atelectasis at the {side} base", False, False),
     ],
     "Lung Lesion": [
         ("{side} {zone} zone nodule", False, True),
         ("nodule in the {side} {zone} lung zone", False, True),
         ("{side} {zone} lung zone pulmonary nodule", False, True),
+        ("nodular opacity in the {side} {zone} zone", False, True),
     ],
     "Central Line": [
         ("{side} central venous catheter", False, True),
@@ -223,11 +286,13 @@ ONE_SIDED: dict[str, list[tuple[str, bool, bool]]] = {
         ("{side} chest tube", False, True),
         ("{side}-sided chest drain", False, True),
         ("{side} pleural drain", False, True),
+        ("{side} thoracostomy tube", False, True),
     ],
     "Pacemaker": [
         ("{side}-sided pacemaker", False, True),
         ("{side} chest wall pacemaker", False, True),
         ("{side} single lead pacemaker", False, True),
+        ("{side} pectoral pacemaker", False, True),
     ],
 }
 BOTH_SIDES: dict[str, list[tuple[str, bool, bool]]] = {
