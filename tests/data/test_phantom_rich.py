@@ -30,7 +30,7 @@ from libra_monai.transforms import LoadRadiograph
 # of seed 5, 8 patients, made by the code from before rich phantoms
 PLAIN_TRUTH = "e8b18fe1919060b2aaacf365d6a2881806cda1e90ce93a367cfd44b77e72dca4"
 PLAIN_REPORTS = "9e467d491510b4a4ca8749b15ab40e4fd75cb1b7faa2fb3108601846303ea241"
-PLAIN_PICTURE = [  # means of 4 x 4 parts of one picture; another draw of the noise alone moves them by more than 0.5
+PLAIN_PICTURE = [  # means of 4 x 4 parts of one picture; another draw of the noise alone moves them by about 1
     [10690.9, 9036.3, 8435.8, 11045.1],
     [8732.1, 10558.5, 9614.1, 8711.9],
     [8169.3, 7599.7, 8443.7, 10217.5],
@@ -257,10 +257,10 @@ def test_the_lateral_view_has_the_heart_in_front_and_fluid_behind():
     behind = level[:, int(0.57 * columns) : int(0.62 * columns)].mean()
     assert level[:, int(0.30 * columns) : int(0.42 * columns)].mean() > behind + 0.1
     assert level[:, int(0.68 * columns) : int(0.76 * columns)].mean() > behind  # the spine
-    for finding, side, size in (("Pleural Effusion", "left", 0.25), ("Cardiomegaly", None, 0.95)):
-        change = np.abs(picture(Condition(finding, side, size, 5)) - healthy)[rows // 2 :]
-        back, front = change[:, columns // 2 :].sum(), change[:, : columns // 2].sum()
-        assert (back > 2 * front) if side else (front > 0.5 * back), finding
+    change = np.abs(picture(Condition("Pleural Effusion", "left", 0.25, 5)) - healthy)
+    assert change[:, columns // 2 :].sum() > 2 * change[:, : columns // 2].sum()
+    large = picture(Condition("Cardiomegaly", None, 0.95, 5))  # reaches back towards the spine
+    assert large[int(0.57 * rows) : int(0.64 * rows), int(0.57 * columns) : int(0.62 * columns)].mean() > behind + 0.05
 
 
 def test_turned_pairs_of_rich_phantoms_are_told_with_zone_and_tip(rich):
