@@ -29,8 +29,9 @@ _TEXTS_BEFORE = ("prior_findings", "prior_impression", "earlier")
 class RandCounterfactualPrior(Randomizable, Transform):
     """Turn the pictures of a phantom study round, or let the current picture be its own prior, and rewrite the report.
 
-    Reports of rich phantoms are rewritten in the wordings of training. Only studies with a prior of known `statements` are changed. Belongs behind the reading of the pictures and before
-    `RandViewsd`: a picture that stands for both views then gets one draw, as in a study without prior.
+    Only studies with a prior of known `statements` are changed; reports of rich phantoms are rewritten in the wordings of
+    training. Belongs behind the reading of the pictures and before `RandViewsd`: a picture that stands for
+    both views then gets one draw, as in a study without prior.
 
     Args:
         records: studies among which the priors are looked up, usually all of the training split.

@@ -81,8 +81,13 @@ def generate(
     manifest = {"version": _VERSION, "patients": patients, "seed": seed, "splits": splits, "long_side": long_side}
     manifest |= _rich_options(rich, held_out, polluted)
     check_writable(root, "--out")
-    if _is_complete(root, manifest):
-        return root / "datalist.json"
+    if not _is_complete(root, manifest):
+        _draw_aside(root, manifest, workers)
+    return root / "datalist.json"
+
+
+def _draw_aside(root: Path, manifest: dict[str, Any], workers: int | None) -> None:
+    """Draw in a folder of its own, and move what is finished into place."""
     place = Path(tempfile.mkdtemp(prefix=_DRAWING, dir=root))
     try:
         _draw(place, manifest, workers)
@@ -91,7 +96,6 @@ def generate(
                 os.replace(place / name, root / name)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    return root / "datalist.json"
 
 
 def _draw(root: Path, manifest: dict[str, Any], workers: int | None) -> None:

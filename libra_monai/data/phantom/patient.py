@@ -108,19 +108,7 @@ def record_of(
         texts: `findings`, `impression`, `indication`.
         before: records of the studies before, with their `_time`.
     """
-    present = {s.finding for s in visit.statements if s.change not in ("resolved", "removed")}
-    labels = {name: int(name in present) for name in FINDINGS if name not in DEVICES}
-    labels |= {"Support Devices": int(bool(present & set(DEVICES))), "No Finding": int(not present - set(DEVICES))}
-    earlier = [
-        {
-            "study_id": old["study_id"],
-            "image": old["current"],
-            "gap_hours": round((identity.time - old["_time"]).total_seconds() / 3600, 3),
-            "findings": old["findings"],
-            "impression": old["impression"],
-        }
-        for old in reversed(before)
-    ]
+    earlier = _earlier(identity, before)
     prior = earlier[0] if earlier else None
     return {
         "study_id": identity.study_id,
@@ -140,13 +128,35 @@ def record_of(
         "prior_findings": prior["findings"] if prior else None,
         "prior_impression": prior["impression"] if prior else None,
         "earlier": earlier,
-        "finding_labels": labels,
+        "finding_labels": _labels(visit),
         "age": identity.time.year - identity.birth_year,
         "sex": identity.sex,
         "study_uid": uid_for(identity.study_id),
         "image_uids": [uid_for(identity.study_id, "image")],
         "_time": identity.time,
     }
+
+
+def _labels(visit: Visit) -> dict[str, int]:
+    """CheXpert labels of what is there."""
+    present = {s.finding for s in visit.statements if s.change not in ("resolved", "removed")}
+    labels = {name: int(name in present) for name in FINDINGS if name not in DEVICES}
+    labels |= {"Support Devices": int(bool(present & set(DEVICES))), "No Finding": int(not present - set(DEVICES))}
+    return labels
+
+
+def _earlier(identity: Identity, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The studies before, newest first."""
+    return [
+        {
+            "study_id": old["study_id"],
+            "image": old["current"],
+            "gap_hours": round((identity.time - old["_time"]).total_seconds() / 3600, 3),
+            "findings": old["findings"],
+            "impression": old["impression"],
+        }
+        for old in reversed(before)
+    ]
 
 
 def placed(lines: list[dict[str, Any]], seen: dict[Any, str], before: dict[Any, str]) -> list[dict[str, Any]]:

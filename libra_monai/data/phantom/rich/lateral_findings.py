@@ -51,7 +51,8 @@ def _effusion(
     end, dome = profile.sulcus(side), profile.dome(side)
     level = end[1] - 0.12 - 0.95 * size  # where the fluid meets the back
     front = end[0] - (0.28 + 1.1 * size)
-    top = curve([(front, dome + 0.16 - 0.5 * max(size - 0.4, 0)), ((front + end[0]) / 2, level + 0.17), (end[0] + 0.03, level - 0.04)])
+    start = (front, dome + 0.16 - 0.5 * max(size - 0.4, 0))
+    top = curve([start, ((front + end[0]) / 2, level + 0.17), (end[0] + 0.03, level - 0.04)])
     outline = [*top, (end[0] + 0.08, end[1] + 0.3), (front, end[1] + 0.3)]
     picture += 0.52 * canvas.area(outline, 0.025) * lung
 
