@@ -20,6 +20,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="training=0.8,validation=0.1,test=0.1",
         help="shares of the patients (training=0.8,validation=0.1,test=0.1)",
     )
+    parser.add_argument(
+        "--rich",
+        action="store_true",
+        help="zones, tip positions, malposition, lateral views, side markers, more wordings, more nuisance",
+    )
+    parser.add_argument(
+        "--held-out", action="store_true", help="write the test split in the wordings training never sees (with --rich)"
+    )
+    parser.add_argument(
+        "--polluted",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of reports without prior that cite one all the same (with --rich; 0)",
+    )
     parser.add_argument("--workers", type=int, default=None, help="processes (one per core)")
 
 
@@ -27,7 +42,17 @@ def run(args: argparse.Namespace) -> int:
     """Write the studies and say where they are."""
     from libra_monai.data.phantom.generate import generate
 
-    path = generate(args.out, args.patients, args.seed, _splits(args.splits), args.size, args.workers)
+    path = generate(
+        args.out,
+        args.patients,
+        args.seed,
+        _splits(args.splits),
+        args.size,
+        args.workers,
+        rich=args.rich,
+        held_out=args.held_out,
+        polluted=args.polluted,
+    )
     print(f"Phantom studies (synthetic, not for clinical use): {path}")
     return 0
 

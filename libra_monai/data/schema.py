@@ -40,6 +40,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "answer": _TEXT,
     "finding_labels": _TABLE,  # name -> 1 | 0 | -1 | None
     "statements": _LIST,  # {finding, side, severity, change}: the findings of the report in words of truth.jsonl
+    "polluted": (bool,),  # the report compares with a study that the record does not have (phantoms say so)
     "age": _NUMBER,
     "sex": _TEXT,
     "race": _TEXT,
@@ -61,7 +62,7 @@ _ENTRIES: dict[str, tuple[dict[str, tuple[type, ...]], tuple[str, ...]]] = {
     ),
     "skipped_priors": ({"study_id": _TEXT, "reason": _TEXT}, ("study_id", "reason")),
 }
-_JSON_TYPES = {str: "string", int: "integer", float: "number", list: "array", dict: "object"}
+_JSON_TYPES = {str: "string", int: "integer", float: "number", list: "array", dict: "object", bool: "boolean"}
 
 
 def complete(item: Any, where: str) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def _check_object(
 def _check_value(name: str, value: Any, types: tuple[type, ...], where: str) -> None:
     if value == "":
         raise ConfigError(f"{where}: field '{name}' is empty", "What is absent is null.")
-    if not isinstance(value, types) or isinstance(value, bool):
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         kinds = " or ".join(kind.__name__ for kind in types)
         raise ConfigError(f"{where}: field '{name}' is {type(value).__name__}, not {kinds}", f"Write it as {kinds}, or null.")
     least = _LEAST.get(name.rpartition(".")[2])

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from monai.transforms import Randomizable, Transform
 
+from libra_monai.data.phantom.rich import wording as rich_wording
+from libra_monai.data.phantom.rich.details import RichStatement
 from libra_monai.data.phantom.story import DEVICES, Statement
 from libra_monai.data.phantom.wording import write_findings, write_impression
 from libra_monai.types import FAILURE, VIEWS, Record
@@ -27,8 +29,9 @@ _TEXTS_BEFORE = ("prior_findings", "prior_impression", "earlier")
 class RandCounterfactualPrior(Randomizable, Transform):
     """Turn the pictures of a phantom study round, or let the current picture be its own prior, and rewrite the report.
 
-    Only studies with a prior of known `statements` are changed. Belongs behind the reading of the pictures and before
-    `RandViewsd`: a picture that stands for both views then gets one draw, as in a study without prior.
+    Only studies with a prior of known `statements` are changed; reports of rich phantoms are rewritten in the wordings of
+    training. Belongs behind the reading of the pictures and before `RandViewsd`: a picture that stands for
+    both views then gets one draw, as in a study without prior.
 
     Args:
         records: studies among which the priors are looked up, usually all of the training split.
@@ -39,6 +42,7 @@ class RandCounterfactualPrior(Randomizable, Transform):
     def __init__(self, records: Sequence[Record], turn: float = 0.4, same: float = 0.1) -> None:
         self.turn, self.same = turn, same
         self.known = {r["study_id"]: r["statements"] for r in records if FAILURE not in r and r.get("statements") is not None}
+        self.rich = any("zone" in said for statements in self.known.values() for said in statements)
 
     def __call__(self, study: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item, draw = dict(study), self.R.random()
@@ -60,14 +64,16 @@ class RandCounterfactualPrior(Randomizable, Transform):
 
     def _told(self, said: Sequence[Record]) -> dict[str, Any]:
         """The fields of a record that say what is seen."""
-        lines = [Statement(s["finding"], s["side"], s["severity"], s["change"]) for s in said]
         rng = np.random.default_rng(self.R.randint(2**31))
-        return {
-            "statements": list(said),
-            "findings": write_findings(lines, rng),
-            "impression": write_impression(lines, rng),
-            "finding_labels": None,
-        }
+        if self.rich:
+            names = ("finding", "side", "severity", "change", "zone", "tip", "position")
+            detailed = [RichStatement(*(s.get(name) for name in names)) for s in said]
+            findings = rich_wording.write_findings(detailed, rng, "training")
+            impression = rich_wording.write_impression(detailed, rng, "training")
+        else:
+            lines = [Statement(s["finding"], s["side"], s["severity"], s["change"]) for s in said]
+            findings, impression = write_findings(lines, rng), write_impression(lines, rng)
+        return {"statements": list(said), "findings": findings, "impression": impression, "finding_labels": None}
 
 
 def turned(now: Sequence[Record], before: Sequence[Record]) -> list[dict[str, Any]]:

@@ -27,7 +27,8 @@ from pydicom.uid import (
 MARK = "SYNTHETIC - NOT FOR CLINICAL USE"
 TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, JPEG2000Lossless)
 _UID_ROOT = "2.25."
-_VIEW_CODES = {"AP": ("399348003", "SCT", "antero-posterior"), "PA": ("272479007", "SCT", "postero-anterior")}  # CID 4010
+_VIEW_CODES = {"AP": ("399348003", "SCT", "antero-posterior"), "PA": ("272479007", "SCT", "postero-anterior"),
+               "LL": ("399173006", "SCT", "left lateral")}  # CID 4010  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Identity:
     Args:
         patient_id, study_id: identifiers of the phantom.
         time: study date and time.
-        birth_year, sex, view: as in the DICOM tags of these names.
+        birth_year, sex, view: as in the DICOM tags of these names; `LL` and `LATERAL` are left lateral views.
+        number: of the picture in its study; the frontal one is 1.
     """
 
     patient_id: str
@@ -63,6 +65,23 @@ class Identity:
     birth_year: int
     sex: str
     view: str
+    number: int = 1
+
+    @property
+    def lateral(self) -> bool:
+        """Whether this is a view from the side."""
+        return self.view in ("LL", "LATERAL")
+
+    def image_uid(self) -> str:
+        """UID of the picture."""
+        return uid_for(self.study_id, "image", *self._further())
+
+    def series_uid(self) -> str:
+        """UID of its series."""
+        return uid_for(self.study_id, "series", *self._further())
+
+    def _further(self) -> tuple[str, ...]:
+        return () if self.number == 1 else (str(self.number),)
 
 
 def draw_encoding(rng: np.random.Generator) -> Encoding:
@@ -102,14 +121,14 @@ def _new_object(identity: Identity, encoding: Encoding) -> FileDataset:
     digital = encoding.modality == "DX"
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation if digital else ComputedRadiographyImageStorage
-    meta.MediaStorageSOPInstanceUID = UID(uid_for(identity.study_id, "image"))
+    meta.MediaStorageSOPInstanceUID = UID(identity.image_uid())
     compressed = encoding.transfer_syntax in (RLELossless, JPEG2000Lossless)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian if compressed else encoding.transfer_syntax
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.SOPClassUID = meta.MediaStorageSOPClassUID
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     dataset.StudyInstanceUID = uid_for(identity.study_id)
-    dataset.SeriesInstanceUID = uid_for(identity.study_id, "series")
+    dataset.SeriesInstanceUID = identity.series_uid()
     return dataset
 
 
@@ -132,7 +151,7 @@ def _describe_acquisition(dataset: FileDataset, identity: Identity, encoding: En
         setattr(dataset, f"{name}Time", time)
     dataset.AccessionNumber = identity.study_id[-16:]
     dataset.StudyID = identity.study_id[-16:]
-    dataset.SeriesNumber, dataset.InstanceNumber = 1, 1
+    dataset.SeriesNumber, dataset.InstanceNumber = identity.number, identity.number
     dataset.Modality = encoding.modality
     dataset.Manufacturer = "Libra-MONAI phantom"
     dataset.ReferringPhysicianName = ""
@@ -141,7 +160,8 @@ def _describe_acquisition(dataset: FileDataset, identity: Identity, encoding: En
     dataset.ImageComments = MARK
     dataset.BodyPartExamined = "CHEST"
     dataset.ViewPosition = identity.view
-    dataset.PatientOrientation = ["L", "F"]  # columns run to the patient's left, rows to the feet
+    # columns run to the patient's left (from the side: to the back), rows to the feet
+    dataset.PatientOrientation = ["P", "F"] if identity.lateral else ["L", "F"]
     dataset.ImageLaterality = "U"  # the chest is no paired part
     if encoding.modality == "DX":
         dataset.PresentationIntentType = "FOR PRESENTATION"
@@ -149,7 +169,7 @@ def _describe_acquisition(dataset: FileDataset, identity: Identity, encoding: En
         dataset.PixelIntensityRelationship = "LOG"
         dataset.PixelIntensityRelationshipSign = 1 if encoding.inverted else -1
         dataset.PositionReferenceIndicator, dataset.DetectorType, dataset.PositionerType = "", "DIRECT", "COLUMN"
-        dataset.ViewCodeSequence = Sequence([_code(*_VIEW_CODES[identity.view])])
+        dataset.ViewCodeSequence = Sequence([_code(*_VIEW_CODES["LL" if identity.lateral else identity.view])])
         dataset.AnatomicRegionSequence = Sequence([_code("51185008", "SCT", "Chest")])
         dataset.AcquisitionContextSequence = Sequence([])
     dataset.ImageType = ["ORIGINAL", "PRIMARY"]

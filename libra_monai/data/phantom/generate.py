@@ -22,17 +22,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from libra_monai.data.phantom.anatomy import draw_body
-from libra_monai.data.phantom.dicom import MARK, Identity, draw_encoding, to_dicom, uid_for
-from libra_monai.data.phantom.radiograph import LONG_SIDE, draw_exposure, draw_radiograph
-from libra_monai.data.phantom.story import DEVICES, FINDINGS, Visit, draw_story
-from libra_monai.data.phantom.wording import draw_indication, write_findings, write_impression
+from libra_monai.data.phantom.patient import make_patient
+from libra_monai.data.phantom.radiograph import LONG_SIDE
+from libra_monai.data.phantom.rich.patient import make_rich_patient
 from libra_monai.errors import ConfigError
 from libra_monai.files import check_writable, write_json, write_text
 
 NOTICE = "Synthetic, not for clinical use."
 SPLITS = {"training": 0.8, "validation": 0.1, "test": 0.1}
 _VERSION = 3  # raise when the same seed gives other studies
+_RICH_VERSION = 1  # the same for rich phantoms
 _DRAWING = ".drawing-"  # beginning of the folder a run draws in
 _STALE = 3600  # seconds without a new patient after which such a folder counts as left behind
 _CONTENT = ("images", "reports", "README.txt", "truth.jsonl", "datalist.json", "phantom.json")
@@ -53,6 +52,9 @@ def generate(
     splits: dict[str, float] | None = None,
     long_side: int = LONG_SIDE,
     workers: int | None = None,
+    rich: bool = False,
+    held_out: bool = False,
+    polluted: float = 0.0,
 ) -> Path:
     """Write phantom studies, or leave a complete folder of the same options as it is.
 
@@ -63,6 +65,9 @@ def generate(
         splits: shares of `training`, `validation` and `test` patients.
         long_side: longer side of the pictures in pixels.
         workers: processes; default one per core.
+        rich: zones, tips, malposition, lateral views, side markers, more wordings and more nuisance.
+        held_out: the test split is written in the third of the wordings that training never sees; rich only.
+        polluted: share of the studies without prior whose report compares with one all the same; rich only.
 
     Returns:
         path of `datalist.json`.
@@ -74,9 +79,15 @@ def generate(
     _check(patients, seed, splits, long_side)
     root = Path(out)
     manifest = {"version": _VERSION, "patients": patients, "seed": seed, "splits": splits, "long_side": long_side}
+    manifest |= _rich_options(rich, held_out, polluted)
     check_writable(root, "--out")
-    if _is_complete(root, manifest):
-        return root / "datalist.json"
+    if not _is_complete(root, manifest):
+        _draw_aside(root, manifest, workers)
+    return root / "datalist.json"
+
+
+def _draw_aside(root: Path, manifest: dict[str, Any], workers: int | None) -> None:
+    """Draw in a folder of its own, and move what is finished into place."""
     place = Path(tempfile.mkdtemp(prefix=_DRAWING, dir=root))
     try:
         _draw(place, manifest, workers)
@@ -85,14 +96,15 @@ def generate(
                 os.replace(place / name, root / name)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    return root / "datalist.json"
 
 
 def _draw(root: Path, manifest: dict[str, Any], workers: int | None) -> None:
     patients, seed = manifest["patients"], manifest["seed"]
     (root / "reports").mkdir()
     assigned = _assign_splits(patients, seed, manifest["splits"])
-    make = partial(_make_patient, root=str(root), seed=seed, long_side=manifest["long_side"])
+    make = partial(make_patient, root=str(root), seed=seed, long_side=manifest["long_side"])
+    if "rich" in manifest:
+        make = partial(make_rich_patient, root=str(root), manifest=manifest)
     jobs = [(number, assigned[number]) for number in range(patients)]
     datalist: dict[str, Any] = {"description": f"Phantom studies, seed {seed}. {NOTICE}", "privacy": "synthetic"}
     datalist |= {split: [] for split in SPLITS}
@@ -117,6 +129,17 @@ def _check(patients: int, seed: int, splits: dict[str, float], long_side: int) -
         raise ConfigError(f"--size {long_side} is out of range", "Choose 64 to 4096 pixels.")
 
 
+def _rich_options(rich: bool, held_out: bool, polluted: float) -> dict[str, Any]:
+    """What the manifest says of rich phantoms; nothing of plain ones, whose folders stay as they were."""
+    if not 0 <= polluted <= 1:
+        raise ConfigError(f"--polluted {polluted} is not a share", "Choose 0 to 1.")
+    if not rich:
+        if held_out or polluted:
+            raise ConfigError("--held-out and --polluted are options of rich phantoms", "Add --rich.")
+        return {}
+    return {"rich": _RICH_VERSION, "held_out": held_out, "polluted": polluted}
+
+
 def _is_complete(root: Path, manifest: dict[str, Any]) -> bool:
     path = root / "phantom.json"
     if path.is_file():
@@ -124,7 +147,7 @@ def _is_complete(root: Path, manifest: dict[str, Any]) -> bool:
             found = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ConfigError(f"{path} is damaged ({error})", "Choose another folder, or delete this one.") from error
-        if all(found.get(key) == value for key, value in manifest.items()):
+        if all(found.get(key) == manifest.get(key) for key in {*manifest, "rich", "held_out", "polluted"}):
             return True
         raise ConfigError(
             f"{root} already holds phantom studies of other options (seed {found.get('seed')}, "
@@ -159,103 +182,3 @@ def _run(make: Any, jobs: list[tuple[int, str]], workers: int | None) -> Any:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         yield from bar(pool.map(make, jobs, chunksize=4))
-
-
-def _make_patient(
-    job: tuple[int, str], root: str, seed: int, long_side: int
-) -> tuple[str, list[dict[str, Any]], list[dict[str, Any]]]:
-    number, split = job
-    rng = np.random.default_rng([seed, number])
-    patient_id = f"PH{seed}-{number:05d}"
-    sex = str(rng.choice(["F", "M"]))
-    body, visits = draw_body(rng, sex), draw_story(rng)
-    birth_year = visits[0].time.year - int(rng.integers(20, 90))
-    records, truth, before = [], [], {}
-    for order, visit in enumerate(visits):
-        study_id = f"{patient_id}-S{order + 1}"
-        ill = any(c.finding in DEVICES and c.finding != "Pacemaker" for c in visit.conditions)
-        exposure = draw_exposure(rng, ill, long_side)
-        identity = Identity(patient_id, study_id, visit.time, birth_year, sex, exposure.view)
-        picture, places = draw_radiograph(body, visit.conditions, exposure, rng)
-        path = Path("images", patient_id, study_id, "1.dcm")
-        (Path(root) / path).parent.mkdir(parents=True, exist_ok=True)
-        to_dicom(picture, identity, draw_encoding(rng), rng).save_as(Path(root) / path, enforce_file_format=True)
-        records.append(_record(identity, visit, str(path), records, rng))
-        seen = {key: _as_hex(cells) for key, cells in places.items()}
-        records[-1]["statements"] = _placed(visit, seen, before)
-        before = seen
-        write_text(Path(root) / "reports" / f"{study_id}.txt", _report_text(records[-1]))
-        truth.append(
-            {
-                "study_id": study_id,
-                "patient_id": patient_id,
-                "split": split,
-                "prior_study_id": records[-1]["prior_study_id"],
-                "findings": [statement.as_json() for statement in visit.statements],
-            }
-        )
-    for record in records:
-        record.pop("_time")
-    return split, records, truth
-
-
-def _record(
-    identity: Identity, visit: Visit, path: str, before: list[dict[str, Any]], rng: np.random.Generator
-) -> dict[str, Any]:
-    """One item of the datalist; see libra_monai/data/schema.py for the fields."""
-    present = {s.finding for s in visit.statements if s.change not in ("resolved", "removed")}
-    labels = {name: int(name in present) for name in FINDINGS if name not in DEVICES}
-    labels |= {"Support Devices": int(bool(present & set(DEVICES))), "No Finding": int(not present - set(DEVICES))}
-    earlier = [
-        {
-            "study_id": old["study_id"],
-            "image": old["current"],
-            "gap_hours": round((identity.time - old["_time"]).total_seconds() / 3600, 3),
-            "findings": old["findings"],
-            "impression": old["impression"],
-        }
-        for old in reversed(before)
-    ]
-    prior = earlier[0] if earlier else None
-    return {
-        "study_id": identity.study_id,
-        "patient_id": identity.patient_id,
-        "current": path,
-        "prior": prior["image"] if prior else None,
-        "lateral": None,
-        "view": identity.view,
-        "gap_hours": prior["gap_hours"] if prior else None,
-        "findings": write_findings(visit.statements, rng),
-        "impression": write_impression(visit.statements, rng),
-        "indication": draw_indication(rng, bool(before)),
-        "history": None,
-        "technique": f"Single frontal {identity.view} view of the chest.",
-        "comparison": f"Chest radiograph of {before[-1]['_time']:%Y-%m-%d}." if before else None,
-        "prior_study_id": prior["study_id"] if prior else None,
-        "prior_findings": prior["findings"] if prior else None,
-        "prior_impression": prior["impression"] if prior else None,
-        "earlier": earlier,
-        "finding_labels": labels,
-        "age": identity.time.year - identity.birth_year,
-        "sex": identity.sex,
-        "study_uid": uid_for(identity.study_id),
-        "image_uids": [uid_for(identity.study_id, "image")],
-        "_time": identity.time,
-    }
-
-
-def _placed(visit: Visit, seen: dict[Any, str], before: dict[Any, str]) -> list[dict[str, Any]]:
-    """The statements, each with the cells where it is seen; what is gone was seen there on the prior picture."""
-    places = [(s, (s.finding, s.side)) for s in visit.statements]
-    return [s.as_json() | {"cells": seen.get(key) or before.get(key)} for s, key in places]
-
-
-def _as_hex(cells: np.ndarray) -> str:
-    return np.packbits(cells).tobytes().hex()
-
-
-def _report_text(record: dict[str, Any]) -> str:
-    lines = [f"{MARK} (phantom study {record['study_id']})", "", "EXAMINATION: CHEST RADIOGRAPH"]
-    for name in ("indication", "technique", "comparison", "findings", "impression"):
-        lines += ["", f"{name.upper()}: {record[name] or 'None.'}"]
-    return "\n".join(lines) + "\n"

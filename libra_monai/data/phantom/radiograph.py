@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,13 +86,37 @@ def take_radiograph(
     return draw_radiograph(body, conditions, exposure, rng)[0]
 
 
+def paint(scene: Scene, condition: Condition) -> None:
+    """Add one condition to a picture.
+
+    Args:
+        scene: the picture under construction.
+        condition: what is added.
+    """
+    if condition.finding in DEVICE_PAINTERS:
+        DEVICE_PAINTERS[condition.finding](scene, condition.side, condition.size, condition.seed)
+    elif condition.finding in PAINTERS:
+        if condition.finding == "Edema":
+            PAINTERS["Edema"](scene, "bilateral", condition.size, condition.seed)
+            return
+        for number, side in enumerate(sides_of(condition.side)):
+            PAINTERS[condition.finding](scene, side, condition.size, condition.seed + number)
+
+
 def draw_radiograph(
-    body: Body, conditions: list[Condition], exposure: Exposure, rng: np.random.Generator
+    body: Body,
+    conditions: list[Condition],
+    exposure: Exposure,
+    rng: np.random.Generator,
+    painter: Callable[[Scene, Condition], None] = paint,
+    lay_on: Callable[[Scene], None] | None = None,
 ) -> tuple[np.ndarray, dict[tuple[str, str | None], np.ndarray]]:
     """Draw the picture of one study, and note where each condition left its mark.
 
     Args:
         body, conditions, exposure, rng: as of `take_radiograph`.
+        painter: adds one condition.
+        lay_on: adds what lies on the detector besides the patient.
 
     Returns:
         the brightness, and for each (finding, side) the cells of a grid over the picture padded to a square
@@ -99,16 +124,18 @@ def draw_radiograph(
     """
     unit = 212 / LONG_SIDE * min(exposure.rows, exposure.columns * 1.08) * exposure.zoom
     canvas = Canvas(Placement(exposure.rows, exposure.columns, unit, exposure.shift, exposure.rotation))
-    chest = Chest(body, _pose(conditions, exposure), _heart_ratio(body, conditions))
+    chest = Chest(body, pose_of(conditions, exposure), heart_ratio(body, conditions))
     picture, lungs = attenuation(canvas, chest, rng)
     scene = Scene(canvas, chest, picture, lungs)
     places = {}
     for condition in conditions:
         before = scene.picture.copy()
-        _paint(scene, condition)
+        painter(scene, condition)
         mark = np.abs(scene.picture - before) if condition.finding != "Cardiomegaly" else _heart(canvas, chest)
         places[condition.finding, condition.side] = _cells(mark > _SEEN)
-    return _expose(scene.picture, exposure, rng), places
+    if lay_on is not None:
+        lay_on(scene)
+    return expose(scene.picture, exposure, rng), places
 
 
 def _heart(canvas: Canvas, chest: Chest) -> np.ndarray:
@@ -125,7 +152,13 @@ def _cells(mark: np.ndarray) -> np.ndarray:
     return square.reshape(CELLS, side // CELLS, CELLS, side // CELLS).mean(axis=(1, 3)) >= 0.05
 
 
-def _pose(conditions: list[Condition], exposure: Exposure) -> Pose:
+def pose_of(conditions: list[Condition], exposure: Exposure) -> Pose:
+    """Breath, magnification and loss of volume of one study.
+
+    Args:
+        conditions: what is present.
+        exposure: how the study is taken.
+    """
     raised = {side: 0.0 for side in SIDES}
     for condition in conditions:
         if condition.finding == "Atelectasis":
@@ -134,23 +167,28 @@ def _pose(conditions: list[Condition], exposure: Exposure) -> Pose:
     return Pose(exposure.inspiration, 1.05 if exposure.view == "AP" else 1.0, raised)
 
 
-def _heart_ratio(body: Body, conditions: list[Condition]) -> float:
+def heart_ratio(body: Body, conditions: list[Condition]) -> float:
+    """Heart width over chest width in one study.
+
+    Args:
+        body: the patient.
+        conditions: what is present.
+    """
     size = next((c.size for c in conditions if c.finding == "Cardiomegaly"), None)
     return body.heart if size is None else 0.515 + 0.155 * size
 
 
-def _paint(scene: Scene, condition: Condition) -> None:
-    if condition.finding in DEVICE_PAINTERS:
-        DEVICE_PAINTERS[condition.finding](scene, condition.side, condition.size, condition.seed)
-    elif condition.finding in PAINTERS:
-        if condition.finding == "Edema":
-            PAINTERS["Edema"](scene, "bilateral", condition.size, condition.seed)
-            return
-        for number, side in enumerate(sides_of(condition.side)):
-            PAINTERS[condition.finding](scene, side, condition.size, condition.seed + number)
+def expose(picture: np.ndarray, exposure: Exposure, rng: np.random.Generator) -> np.ndarray:
+    """Turn attenuation into brightness, with the grain of the film.
 
+    Args:
+        picture: attenuation [rows, columns].
+        exposure: contrast and noise.
+        rng: grain.
 
-def _expose(picture: np.ndarray, exposure: Exposure, rng: np.random.Generator) -> np.ndarray:
+    Returns:
+        brightness [rows, columns], float32 in 0..1.
+    """
     thickness = np.clip(picture, 0.0, None)
     signal = np.exp(-exposure.contrast * thickness)  # share of the rays that pass
     grain = rng.standard_normal(picture.shape, dtype=np.float32)
