@@ -32,6 +32,15 @@ _SHORT = (
     (re.compile(r"can't|can not"), "cannot"),
     (re.compile(r"(?<=[a-z])n't\b"), " not"),
     (re.compile(r" -+ "), " , "),
+    # A size that is increased lies above the norm, not above the last study, unless the sentence goes on to say so.
+    (
+        re.compile(
+            r"\b(heart size|(?:heart|cardiac silhouette)(?= is)) is ((?:mildly|moderately|severely|markedly) )?increased(?: in size)?"
+            r"(?= *(?:[.;,]|$))"
+        ),
+        r"\1 is \2enlarged",
+    ),
+    (re.compile(r"\bhas become (?=(?:mildly |moderately |severely |markedly )?enlarged\b)"), "is newly "),
 )
 _DASHES = str.maketrans({c: "-" for c in "\u2010\u2011\u2012\u2013\u2014\u2212"} | {"\u2019": "'", "\u00a0": " "})
 
