@@ -78,7 +78,7 @@ def table(drafts: dict[str, dict[str, str]], records: Sequence[Record]) -> list[
         ("change micro F1 (finding, side, change)", change[every], "0.60", "0.80"),
         ("the same without `stable`", change[moving], "0.50", "0.70"),
         ("another patient's prior: change F1 lower by", change[every] - other[every], "0.20", "0.35"),
-        ("the same without `stable`", change[moving] - other[moving], "0.20", "0.35"),
+        ("another patient's prior, without `stable`: lower by", change[moving] - other[moving], "0.20", "0.35"),
         (f"swapped: {moved['swapped']['directed']} claims of improved/worsened that flip", moved["swapped"]["flipped"], "0.70", "0.85"),
         (f"current as its own prior: {moved['duplicated']['after']} claims, of which unchanged", moved["duplicated"]["stable"], "0.90", "0.97"),
         ("drafts without prior that claim a change", alone["false_comparison_rate"], "at most 0.01", "0.005"),
