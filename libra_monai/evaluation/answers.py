@@ -17,6 +17,7 @@ _FLIPPED, _FLIPPED_SOME = 0.70, 0.25
 _STABLE, _STABLE_SOME = 0.90, 0.60
 _LEAST_CLAIMS = 10  # fewer directed claims say nothing
 _CLEAR = 0.05  # p
+_SAME = 0.05  # share of drafts that may differ where a model does not look
 
 
 def answers(table: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -41,7 +42,7 @@ def _picture(table: Mapping[str, Any]) -> dict[str, str]:
     )
     if moved["high"] < 0 and moved["p"] < _CLEAR:
         return _say(YES if moved["value"] <= constant + _NEAR else PARTLY, because)
-    if row["drafts_changed"] < 0.05 or row["n"] >= 30:
+    if row["drafts_changed"] < _SAME or row["n"] >= 30:
         return _say(NO, because)
     return _say(UNKNOWN, f"{because}; too few studies ({row['n']})")
 
@@ -52,6 +53,9 @@ def _prior(table: Mapping[str, Any]) -> dict[str, str]:
         return _say(UNKNOWN, "the controls that exchange or duplicate pictures were not run, or no study has a prior")
     if not swapped["before"]:
         return _say(NO, f"no draft of {table['with_prior']} studies with a prior claims a change")
+    changed = table["controls"]["swapped"].get("drafts_changed", 1.0)
+    if changed < _SAME:
+        return _say(NO, f"{changed:.0%} of drafts change when prior and current are swapped")
     stable = 1.0 if same["stable"] is None else same["stable"]  # a draft without claims says nothing false
     equal = f"{same['stable']:.0%} of {same['after']} claims say unchanged" if same["after"] else "no draft claims a change"
     turned = "none" if swapped["flipped"] is None else f"{swapped['flipped']:.0%}"
