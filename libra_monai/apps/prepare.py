@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from libra_monai.data.studies import Study
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,7 +154,7 @@ class _Copied:
         self.args, self.source = args, source
         self.reports: list[dict[str, Any]] = []
 
-    def studies(self):  # noqa: ANN201 - an iterator of studies
+    def studies(self) -> Iterator[Study]:
         """Copies one by one; what tells patients apart stays with them until the records are written."""
         from dataclasses import asdict, replace
 

@@ -56,6 +56,9 @@ def _stages(work: Path) -> dict[str, dict[str, Any]]:
     seen = str(work / "pretrain_connector/last")
     parts = {"encoder": seen, "connector": seen, "language": str(work / "pretrain_reading/last")}
     grouped = {"batch_size": 16, "group_by": "findings"}
+    align = {"learning_rate": 1e-3, **grouped, "ckpt": parts, "connector#dropout": 0.0}
+    # the connector goes on learning: 0.4 M parameters trained against a frozen language model are not done yet
+    finetune = {**align, "ckpt": str(work / "align/last"), "trainable": {"connector": True, "language": "lora"}, "lora": LORA}
     return {
         "pretrain_encoder": {"learning_rate": 1e-3, "batch_size": 32},
         "pretrain_connector": {
@@ -66,25 +69,10 @@ def _stages(work: Path) -> dict[str, dict[str, Any]]:
             "connector#dropout": 0.0,
         },
         "pretrain_reading": {"learning_rate": 1e-3, **grouped},
-        "align": {"learning_rate": 1e-3, **grouped, "ckpt": parts, "connector#dropout": 0.0},
-        # the connector goes on learning: 0.4 M parameters trained against a frozen language model are not done yet
-        "finetune_lora": {
-            "learning_rate": 1e-3,
-            **grouped,
-            "ckpt": str(work / "align/last"),
-            "connector#dropout": 0.0,
-            "trainable": {"connector": True, "language": "lora"},
-            "lora": LORA,
-        },
+        "align": align,
+        "finetune_lora": finetune,
         # the same again where time may run backwards, and a picture may be its own prior
-        "finetune_pairs": {
-            "learning_rate": 7e-4,
-            **grouped,
-            "ckpt": str(work / "finetune_lora/last"),
-            "connector#dropout": 0.0,
-            "trainable": {"connector": True, "language": "lora"},
-            "lora": LORA,
-        },
+        "finetune_pairs": {**finetune, "learning_rate": 7e-4, "ckpt": str(work / "finetune_lora/last")},
     }
 
 

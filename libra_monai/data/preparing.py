@@ -137,6 +137,7 @@ class _Preparation:
         self._count("read from the source", self.studies)
 
     def keep_first_of_each_id(self) -> None:
+        """Drop studies without an id, and all but the first of each id."""
         seen: set[str] = set()
         kept = []
         for study in self.studies:
@@ -198,6 +199,7 @@ class _Preparation:
             self.studies = [_without(study, repeats) for study in self.studies]
 
     def pair(self) -> None:
+        """Choose the current picture and the prior of every study by the rule."""
         choices = choose_priors(self.studies, self.rule)
         self.explained = {choice.study.study_id: choice for choice in choices}
         for choice in choices:
@@ -226,6 +228,15 @@ class _Preparation:
         self._count("text", [choice.study for choice in kept])
 
     def manifest(self, sources: Sequence[tuple[str, str]], notes: Mapping[str, int]) -> Manifest:
+        """What was made of the source: datalist, counts per filter, dropped rows, checks.
+
+        Args:
+            sources: name and hash of every table that was read.
+            notes: what a user should know of the source: reason -> count.
+
+        Raises:
+            ConfigError: no study is left.
+        """
         if not self.choices:
             reason = Counter(row.reason for row in self.dropped).most_common(1)
             why = f"; the most frequent reason: {reason[0][0]}" if reason else ""

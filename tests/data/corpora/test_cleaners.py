@@ -46,4 +46,4 @@ def test_cleaning_twice_is_cleaning_once_and_the_sections_stay(name):
 @pytest.mark.parametrize("text", [" " * 20_000 + "x", "\n" * 20_000, "_" * 20_000, "1. " * 5_000, "ADDENDUM " * 2_000 + "\nx"])
 def test_long_runs_cost_no_quadratic_time(text):
     for name in ("no_addenda", "no_wet_reads", "no_numbering", "no_people", "no_underscores"):
-        find("cleaner", name)(text)
+        assert len(find("cleaner", name)(text)) <= len(text)  # quadratic work here would run into the limit of CI
