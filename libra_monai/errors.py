@@ -51,6 +51,10 @@ class StudyError(LibraError):
         return type(self), (self.file, self.stage, self.reason, self.remedy)
 
 
+class TrainingError(LibraError):
+    """A training cannot go on as it is."""
+
+
 class StudiesFailed(LibraError):
     """Some studies failed and are listed in `failed.jsonl`; raised at the end for the exit status."""
 

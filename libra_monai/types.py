@@ -69,6 +69,36 @@ class StudyBatch:
             target_ids=move(self.target_ids),
         )
 
+    def split(self, size: int) -> list[StudyBatch]:
+        """Smaller batches of at most `size` studies, each with its own pictures; failures stay with the first.
+
+        Args:
+            size: studies of a part.
+        """
+        if len(self) <= size:
+            return [self]
+        starts = range(0, len(self), size)
+        return [self._part(slice(start, start + size), first=start == 0) for start in starts]
+
+    def _part(self, rows: slice, first: bool) -> StudyBatch:
+        index = {view: places[rows] for view, places in self.index.items()}
+        used = torch.cat(list(index.values())).unique()
+        used = used[used >= 0]
+        place = torch.full((len(self.images) + 1,), -1, dtype=torch.long, device=used.device)
+        place[used] = torch.arange(len(used), device=used.device)  # index -1 reads the last place, which stays -1
+        return replace(
+            self,
+            images=self.images[used],
+            index={view: place[places] for view, places in index.items()},
+            input_ids=self.input_ids[rows],
+            attention_mask=self.attention_mask[rows],
+            target_ids=None if self.target_ids is None else self.target_ids[rows],
+            study_ids=self.study_ids[rows],
+            records=self.records[rows],
+            notes=self.notes[rows],
+            failures=self.failures if first else [],
+        )
+
 
 @dataclass
 class PictureNotes:

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "libra_monai"
 ROOMS = (
-    "errors paths files types registry text transforms data metrics losses networks inferers outputs checkpoints "
+    "errors ranks precision paths files types registry text transforms data metrics losses networks inferers outputs checkpoints "
     "evaluation handlers engines apps"
 ).split()
 # inside networks, the same order

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from monai.data import Dataset
+from monai.transforms import Randomizable
 
 from libra_monai.errors import StudyError
 from libra_monai.types import FAILURE, Failure
@@ -26,7 +27,17 @@ class StudyDataset(Dataset):
     def __init__(self, data: Sequence[dict[str, Any]], transform: Callable | None = None) -> None:
         super().__init__(list(data), transform)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Any]:
+        """One study.
+
+        Args:
+            index: its place, or its place and a seed: the random transforms then draw from that seed, so that a study
+                looks alike on every process and worker that reads it.
+        """
+        if isinstance(index, tuple):
+            index, seed = index
+            if isinstance(self.transform, Randomizable):
+                self.transform.set_random_state(seed)
         record = self.data[index]
         if FAILURE in record:
             return record

@@ -3,8 +3,8 @@
 
 from libra_monai.engines.data import batches, chain
 from libra_monai.engines.run import finish, pick_device, pick_dtype, place, prepare
-from libra_monai.engines.schedule import warmup_cosine
-from libra_monai.engines.steps import DraftingStep, TrainingStep, trainable_parameters
+from libra_monai.engines.schedule import learning_rate_schedule, parameter_groups
+from libra_monai.engines.steps import DraftingStep, TrainingStep
 from libra_monai.engines.validation import Validate
 
 __all__ = [
@@ -14,10 +14,10 @@ __all__ = [
     "batches",
     "chain",
     "finish",
+    "learning_rate_schedule",
+    "parameter_groups",
     "pick_device",
     "pick_dtype",
     "place",
     "prepare",
-    "trainable_parameters",
-    "warmup_cosine",
 ]

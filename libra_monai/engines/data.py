@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from monai.data import DataLoader
 from monai.transforms import Compose
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from libra_monai.data.dataset import StudyDataset
+from libra_monai.engines.sampling import EvaluationBatches, TrainingBatches
 from libra_monai.types import StudyBatch
 
 
@@ -27,28 +26,26 @@ def batches(
     """A MONAI data loader of `StudyBatch`es in an order that depends on the seed only.
 
     Args:
-        dataset: the studies.
+        dataset: the studies; a mixture brings `groups` and `weights`.
         collate: `processor.collate` or `processor.collate_for_training`.
-        batch_size: studies a batch.
-        shuffle: a new order every epoch.
+        batch_size: with `shuffle` the studies of an optimiser step over all processes, else those of a batch on this one.
+        shuffle: a new order every epoch, see `TrainingBatches`; without it, see `EvaluationBatches`.
         num_workers: processes that read; 0 reads in this one, where remembered pictures stay.
-        seed: of the order.
+        seed: of the order and of all random transforms.
         group_by: section of the records, such as `findings`; studies of similar length there share a batch, so that
             less padding is computed. The order stays random otherwise; only with `shuffle`.
     """
-    generator = torch.Generator().manual_seed(seed)
-    sampler = None
-    if shuffle and group_by:
-        lengths = [len(record.get(group_by) or "") for record in dataset.data]
-        sampler = LengthGroupedSampler(batch_size, lengths=lengths, generator=generator)
+    if shuffle:
+        lengths = [len(record.get(group_by) or "") for record in dataset.data] if group_by else None
+        mixture = {name: getattr(dataset, name, None) for name in ("groups", "weights")}
+        sampler: Any = TrainingBatches(len(dataset), batch_size, seed, lengths, **mixture)
+    else:
+        sampler = EvaluationBatches(len(dataset), batch_size)
     return DataLoader(
         dataset,
-        batch_size=batch_size,
-        shuffle=shuffle and sampler is None,
-        sampler=sampler,
+        batch_sampler=sampler,
         num_workers=num_workers,
         collate_fn=collate,
-        generator=generator,
         persistent_workers=num_workers > 0,
     )
 

@@ -20,6 +20,7 @@ from libra_monai.evaluation.pairs import pair
 from libra_monai.evaluation.suite import find_controls, run_controls
 from libra_monai.evaluation.texts import Texts
 from libra_monai.metrics import ReportMetric
+from libra_monai.precision import autocast
 from libra_monai.types import FAILURE, Decoding, decoding_from
 
 
@@ -37,7 +38,7 @@ class ControlSuite:
         output_dir: where to.
         controls: True for all, names for some, None or False for none.
         batch_size: studies a batch.
-        amp: autocast to bfloat16.
+        amp: autocast, as for `TrainingStep`.
         seed: of the choice of other patients.
         reading: arguments of `LoadRadiograph`.
 
@@ -77,7 +78,7 @@ class ControlSuite:
         loaded = LoadedModel(engine.network, self.processor, self.card, device, self.decoding)
         drafter = Drafter(
             loaded, self.root, self.batch_size, reading=self.reading,
-            autocast=lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.amp),
+            autocast=lambda: autocast(device, self.amp),
         )  # fmt: skip
         scoring, records = Scoring(self._fresh), [r for r in self.records if FAILURE not in r]
         training = engine.network.training

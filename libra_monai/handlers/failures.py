@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ignite.engine import Engine, Events
 
@@ -44,6 +45,14 @@ class FailureLog:
                 logger.error("study %s skipped: %s: %s", failure.study_id, failure.file, reason)
         if new:
             write_jsonl(self.path, [failure.as_json() for failure in self.failures.values()])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What failed so far, for a checkpoint."""
+        return {"failures": [failure.as_json() for failure in self.failures.values()]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.add([Failure(**row) for row in state["failures"]], logged=False)
 
     def raise_if_any(self) -> None:
         """End the run with an error if a study failed; the others are done by then.

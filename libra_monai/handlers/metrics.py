@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 
+from libra_monai import ranks
 from libra_monai.errors import ConfigError, did_you_mean
 from libra_monai.files import write_json
 from libra_monai.metrics import ReportMetric, per_study_rows, summarise, write_table
@@ -86,32 +86,38 @@ class MetricSet(Metric):
 
     def _gather_loss(self) -> None:
         """Sum the loss over all ranks."""
-        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-            return
-        totals: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(totals, (self.loss_sum, self.num_tokens))
-        self.loss_sum, self.num_tokens = sum(t[0] for t in totals), sum(t[1] for t in totals)
+        parts = ranks.gather((self.loss_sum, self.num_tokens))
+        self.loss_sum, self.num_tokens = sum(part[0] for part in parts), sum(part[1] for part in parts)
 
 
-def key_metric(metrics: Sequence[ReportMetric], key: str | None) -> dict[str, MetricSet]:
+def key_metric(metrics: Sequence[ReportMetric], key: str | Mapping[str, float] | None) -> dict[str, MetricSet]:
     """The `key_val_metric` of a MONAI evaluator.
 
     Args:
         metrics: report metrics.
-        key: name of the deciding value, or None.
+        key: name of the deciding value; None, or a mix that `BestModel` weighs, has no value of its own here.
     """
-    return {key or "no_key_metric": MetricSet(metrics, key)}
+    own = key if isinstance(key, str) else None
+    return {own or "no_key_metric": MetricSet(metrics, own)}
 
 
-def comparison(key: str | None, metrics: Sequence[ReportMetric] = ()) -> Callable[[float, float], bool]:
+def comparison(key: str | Mapping[str, float] | None, metrics: Sequence[ReportMetric] = ()) -> Callable[[float, float], bool]:
     """The `metric_cmp_fn` of a MONAI evaluator: whether a value beats the best so far.
 
     Args:
         key: name of the deciding value; `loss` and what a metric lists as `lower_is_better` are better when lower.
         metrics: report metrics of the evaluator.
     """
-    lower = {LOSS, *(name for metric in metrics for name in metric.lower_is_better)}
-    return operator.lt if key in lower else operator.gt
+    return operator.lt if isinstance(key, str) and key in lower_is_better(metrics) else operator.gt
+
+
+def lower_is_better(metrics: Sequence[ReportMetric]) -> set[str]:
+    """Names of the values that are better when lower.
+
+    Args:
+        metrics: report metrics of an evaluator.
+    """
+    return {LOSS, *(name for metric in metrics for name in metric.lower_is_better)}
 
 
 class ScoreWriter:

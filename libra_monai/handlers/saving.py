@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model folders during training: the best by the key metric, and the last."""
+"""The model folder a training ends with."""
 
 from __future__ import annotations
 
@@ -17,20 +17,47 @@ from libra_monai.networks.report_model import ReportModel
 logger = logging.getLogger(__name__)
 
 
+def save_run_model(
+    network: ReportModel,
+    processor: StudyProcessor,
+    folder: Path,
+    card: Mapping[str, Any],
+    base: str | Mapping[str, str] | None,
+    full: bool,
+) -> None:
+    """Write the model folder of a run.
+
+    Args:
+        network, processor, folder, card: see `save_model`.
+        base: what the run got as `ckpt`; frozen parts then only point there.
+        full: write every tensor all the same.
+    """
+    save_model(network, processor, folder, card)
+
+
 class SaveFinalModel:
     """Handler that saves the model folder `last` when training ends.
 
     Args:
         network, processor, card: what is saved.
         output_dir: parent of the folder.
+        base: what the run got as `ckpt`; frozen parts then only point there.
+        full: write every tensor all the same.
     """
 
     name = "last"
 
     def __init__(
-        self, network: ReportModel, processor: StudyProcessor, card: Mapping[str, Any], output_dir: str | Path
+        self,
+        network: ReportModel,
+        processor: StudyProcessor,
+        card: Mapping[str, Any],
+        output_dir: str | Path,
+        base: str | Mapping[str, str] | None = None,
+        full: bool = False,
     ) -> None:
         self.network, self.processor, self.card = network, processor, dict(card)
+        self.base, self.full = base, full
         self.folder = Path(output_dir) / self.name
 
     def attach(self, engine: Engine) -> None:
@@ -38,19 +65,5 @@ class SaveFinalModel:
         engine.add_event_handler(Events.COMPLETED, self._save)
 
     def _save(self, engine: Engine) -> None:
-        save_model(self.network, self.processor, self.folder, self.card)
+        save_run_model(self.network, self.processor, self.folder, self.card, self.base, self.full)
         logger.info("saved %s", self.folder)
-
-
-class SaveBestModel(SaveFinalModel):
-    """Handler that saves the model folder `best` whenever the key metric of an evaluator improves."""
-
-    name = "best"
-
-    def attach(self, engine: Engine) -> None:
-        """Listen to an evaluator."""
-        engine.add_event_handler(Events.COMPLETED, self._save_if_best)
-
-    def _save_if_best(self, engine: Engine) -> None:
-        if engine.state.best_metric_epoch == engine.state.epoch:
-            self._save(engine)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -95,7 +96,20 @@ class ReportModel(nn.Module):
         """
         if isinstance(batch, Tensor):
             return self.visual_tokens(batch)
-        return self.language(batch, self.slots(batch))
+        if len(batch) == 0:
+            return LanguageOutput(self._untouched(PARTS), batch.input_ids.new_zeros(()))
+        slots = self.slots(batch)
+        output = self.language(batch, slots)
+        if not slots and self.training and self.encoder is not None:  # no picture in the whole batch
+            output = replace(output, loss_sum=output.loss_sum + self._untouched(("encoder", "connector")))
+        return output
+
+    def _untouched(self, parts: Sequence[str]) -> Tensor:
+        """Zero, with a gradient of zero for every trained parameter: processes must exchange the same ones at each step."""
+        modules = [part for name in parts if (part := getattr(self, name)) is not None]
+        trained = [p for module in modules for p in module.parameters() if p.requires_grad]
+        nothing = torch.zeros((), device=next(self.parameters()).device)
+        return sum((p.sum() * 0 for p in trained), nothing)
 
     def generate(self, batch: StudyBatch, decoding: Decoding) -> list[Generation]:
         """Write one answer a study.
