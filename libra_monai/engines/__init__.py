@@ -2,6 +2,7 @@
 """Steps for MONAI's supervised trainer and evaluator, and the start and end of a run."""
 
 from libra_monai.engines.data import batches, chain
+from libra_monai.engines.distributed import distribute
 from libra_monai.engines.run import finish, pick_device, pick_dtype, place, prepare
 from libra_monai.engines.schedule import learning_rate_schedule, parameter_groups
 from libra_monai.engines.steps import DraftingStep, TrainingStep
@@ -13,6 +14,7 @@ __all__ = [
     "Validate",
     "batches",
     "chain",
+    "distribute",
     "finish",
     "learning_rate_schedule",
     "parameter_groups",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from types import TracebackType
@@ -12,6 +13,8 @@ import torch
 from monai.utils import set_determinism
 from torch import nn
 
+from libra_monai import ranks
+from libra_monai.engines.distributed import check_parallel, join, shard
 from libra_monai.errors import ConfigError, did_you_mean, innermost
 from libra_monai.files import check_writable
 from libra_monai.handlers.failures import FailureLog
@@ -20,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def pick_device(name: str | torch.device = "auto") -> torch.device:
-    """The device of a run.
+    """The device of a run; under `torchrun` each process gets its own.
 
     Args:
         name: `auto` for the accelerator if there is one, else a name torch knows, such as `cpu`.
@@ -30,9 +33,11 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
     """
     if name == "auto":
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return found or torch.device("cpu")
+        name = found or torch.device("cpu")
     try:
         device = torch.device(name)
+        if device.type != "cpu" and device.index is None and "LOCAL_RANK" in os.environ:
+            device = torch.device(device.type, int(os.environ["LOCAL_RANK"]))
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0][:120]
@@ -55,30 +60,38 @@ def pick_dtype(name: str) -> torch.dtype:
     return known[name]
 
 
-def place(network: nn.Module, device: str | torch.device) -> nn.Module:
+def place(network: nn.Module, device: str | torch.device, parallel: str = "ddp") -> nn.Module:
     """Move a network to the device of the run; `--device cuda:0` arrives here as text.
 
     Args:
         network: the report model.
         device: as `pick_device` takes it.
+        parallel: with `fsdp`, and several processes, the network is sharded over them.
 
     Raises:
         ConfigError: the device cannot be used.
     """
-    return network.to(pick_device(device))
+    check_parallel(parallel)
+    device = pick_device(device)
+    network = network.to(device)
+    return shard(network, device) if parallel == "fsdp" and ranks.world_size() > 1 else network
 
 
-def prepare(seed: int, output_dir: str) -> None:
-    """First step of a workflow: seeds, output folder, and our error as the last line.
+def prepare(seed: int, output_dir: str, device: str | torch.device = "auto") -> None:
+    """First step of a workflow: processes of `torchrun` join, seeds, output folder, and our error as the last line.
 
     Args:
         seed: of Python, numpy and torch.
         output_dir: must be writable.
+        device: as `pick_device` takes it.
 
     Raises:
         ConfigError: the folder cannot be written.
     """
     sys.excepthook = _last_line_is_ours
+    join(pick_device(device))
+    if ranks.is_secondary():
+        logging.getLogger("libra_monai").setLevel(logging.WARNING)  # the first process speaks for all
     set_determinism(seed=seed)
     check_writable(output_dir, "output_dir")
 

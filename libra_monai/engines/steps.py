@@ -17,6 +17,7 @@ from torch import nn
 from libra_monai import ranks
 from libra_monai.data.processor import StudyProcessor
 from libra_monai.precision import autocast, gradient_scaler
+from libra_monai.engines.distributed import whole
 from libra_monai.engines.sampling import seed_of
 from libra_monai.errors import TrainingError
 from libra_monai.files import write_json
@@ -157,7 +158,7 @@ class DraftingStep:
     def __call__(self, engine: Any, batch: StudyBatch) -> dict[str, Any]:
         batch = batch.to(engine.state.device, engine.non_blocking)
         loss_sum, num_tokens = 0.0, 0
-        with engine.mode(engine.network), autocast(engine.state.device, self.amp):
+        with engine.mode(engine.network), whole(engine.network), autocast(engine.state.device, self.amp):
             drafts = drafts_of(batch, engine.inferer(batch, engine.network), self.processor, self.card)
             if self.measure_loss and len(batch) and batch.target_ids is not None:
                 output = engine.network(batch)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from libra_monai import ranks
 from libra_monai.errors import StudiesFailed
 from libra_monai.files import write_jsonl
 from libra_monai.types import Failure
@@ -19,14 +20,15 @@ FILE = "failed.jsonl"
 
 
 class FailureLog:
-    """The failures of one run.
+    """The failures of one run; of several processes each keeps its own until the end, when the first writes them all.
 
     Args:
         output_dir: where `failed.jsonl` is written.
     """
 
     def __init__(self, output_dir: str | Path) -> None:
-        self.path = Path(output_dir) / FILE
+        own = f".{ranks.rank()}" if ranks.is_secondary() else ""
+        self.path = Path(output_dir) / f"{Path(FILE).stem}{own}.jsonl"
         self.failures: dict[tuple[str | None, str], Failure] = {}
         self.path.unlink(missing_ok=True)  # of an earlier run
 
@@ -60,12 +62,22 @@ class FailureLog:
         Raises:
             StudiesFailed: names the first failure and the file that lists all.
         """
-        if self.failures:
-            first = next(iter(self.failures.values()))
-            raise StudiesFailed(
-                f"{len(self.failures)} of the studies could not be used, first {first.file}: {first.reason}",
-                f"{first.remedy} All are listed in {self.path}.",
-            )
+        failures = self.gathered()
+        if not failures:
+            return
+        path = self.path.parent / FILE
+        if ranks.is_main():
+            write_jsonl(path, [failure.as_json() for failure in failures])
+        else:
+            self.path.unlink(missing_ok=True)
+        raise StudiesFailed(
+            f"{len(failures)} of the studies could not be used, first {failures[0].file}: {failures[0].reason}",
+            f"{failures[0].remedy} All are listed in {path}.",
+        )
+
+    def gathered(self) -> list[Failure]:
+        """The failures of all processes."""
+        return list({key: failure for part in ranks.gather(self.failures) for key, failure in part.items()}.values())
 
 
 class StudyFailures:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
 
+from libra_monai import ranks
 from libra_monai.files import append_jsonl, write_jsonl
 from libra_monai.handlers.failures import FailureLog
 from libra_monai.outputs import PagePictures, write_draft, write_html_report
@@ -19,7 +21,8 @@ from libra_monai.types import ReportDraft
 class PredictionWriter:
     """Handler that writes `predictions.jsonl` and `report.html` when an evaluation ends.
 
-    Until then each draft stands in `predictions.partial.jsonl`, so that a killed run loses one batch.
+    Until then each draft stands in `predictions.partial.jsonl`, so that a killed run loses one batch. Of several
+    processes each keeps its own such file, and the first writes the rest for all.
 
     Args:
         output_dir: where to.
@@ -32,7 +35,8 @@ class PredictionWriter:
         self, output_dir: str | Path, title: str, pictures: PagePictures | None = None, failures: FailureLog | None = None
     ) -> None:
         self.folder, self.title, self.pictures, self.failures = Path(output_dir), title, pictures, failures
-        self.partial = self.folder / "predictions.partial.jsonl"
+        own = f".{ranks.rank()}" if ranks.is_secondary() else ""
+        self.partial = self.folder / f"predictions.partial{own}.jsonl"
         self.drafts: list[ReportDraft] = []
         self.records: list[Any] = []
 
@@ -52,17 +56,20 @@ class PredictionWriter:
         self.records += engine.state.output["records"][: max(0, MAX_STUDIES - len(self.records))]
 
     def _write(self, engine: Engine) -> None:
-        write_jsonl(self.folder / "predictions.jsonl", [draft.as_json() for draft in self.drafts])
+        failed = len(self.failures.gathered()) if self.failures else 0
+        drafts, records = _in_order(ranks.gather(self.drafts)), _in_order(ranks.gather(self.records))
+        if ranks.is_main():
+            write_jsonl(self.folder / "predictions.jsonl", [draft.as_json() for draft in drafts])
+            scores, page = getattr(engine.state, "scores", None), self.folder / "report.html"
+            write_html_report(page, self.title, drafts, records[:MAX_STUDIES], self.pictures, scores, failed)
+        ranks.barrier()
         self.partial.unlink(missing_ok=True)
-        write_html_report(
-            self.folder / "report.html",
-            self.title,
-            self.drafts,
-            self.records,
-            self.pictures,
-            getattr(engine.state, "scores", None),
-            len(self.failures.failures) if self.failures else 0,
-        )
+
+
+def _in_order(parts: Sequence[Sequence[Any]]) -> list[Any]:
+    """One list of what the processes hold, each of which had every n-th study."""
+    rows = itertools.zip_longest(*parts)
+    return [item for row in rows for item in row if item is not None]
 
 
 class DraftWriter:
