@@ -47,4 +47,5 @@ def gradient_scaler(device: torch.device, amp: bool | str) -> GradScaler | None:
         device: of the computation.
         amp: as for `autocast_type`.
     """
-    return GradScaler(device.type) if autocast_type(amp) is torch.float16 else None
+    # losses are sums over some hundred tokens, so that the usual first scale of 65536 would overflow for many steps
+    return GradScaler(device.type, init_scale=2.0**6) if autocast_type(amp) is torch.float16 else None

@@ -68,9 +68,10 @@ class TrainingBatches:
         self.epoch, self.skip = divmod(step, len(self))
 
     def __iter__(self) -> Iterator[list[Draw]]:
+        # the epoch counts once a batch is asked for: a loader with workers makes two iterators and throws one away
         epoch, skip = self.epoch, self.skip
         self.epoch, self.skip = epoch + 1, 0
-        return iter(self.of_epoch(epoch)[skip:])
+        yield from self.of_epoch(epoch)[skip:]
 
     def of_epoch(self, epoch: int) -> list[list[Draw]]:
         """The batches of an epoch as this process sees them.

@@ -111,7 +111,7 @@ class Checkpoints:
             )
         load_trained(self.network, found.tensors, str(found.folder))
         load_optimizer(self.optimizer, self.network, found.optimizer)
-        self.schedule.load_state_dict(found.state["schedule"])
+        self.schedule.load_state_dict({**self.schedule.state_dict(), **found.state["schedule"]})
         if found.state["scaler"] is not None:
             engine.scaler = GradScaler(engine.state.device.type)
             engine.scaler.load_state_dict(found.state["scaler"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
@@ -36,14 +37,23 @@ class TensorBoardScalars:
 
     def __init__(self, writer: SummaryWriter, optimizer: Optimizer | None = None) -> None:
         self.writer, self.optimizer = writer, optimizer
+        self.checked = False
 
     def attach(self, engine: Engine) -> None:
         """Listen to a trainer (with optimizer) or an evaluator (without)."""
         if self.optimizer is not None:
+            engine.add_event_handler(Events.ITERATION_STARTED, self._forget_lost_steps)
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
         else:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._metrics)
         engine.add_event_handler(Events.COMPLETED, lambda _: self.writer.flush())
+
+    def _forget_lost_steps(self, engine: Engine) -> None:
+        """After a resume, curves go on at the checkpoint; what a killed run wrote behind it is dropped by readers."""
+        step = getattr(engine.state, "resumed_at", 0)
+        if not self.checked and step:
+            self.writer.file_writer.add_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+        self.checked = True
 
     def _step(self, engine: Engine) -> None:
         if engine.state.output.get("loss") is None:
