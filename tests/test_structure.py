@@ -20,7 +20,7 @@ ROOMS = (
     "evaluation handlers engines apps"
 ).split()
 # inside networks, the same order
-NETWORK_ROOMS = "pretrained encoders connectors language pretraining adapters report_model".split()
+NETWORK_ROOMS = "pretrained encoders connectors language pretraining adapters report_model sharding".split()
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

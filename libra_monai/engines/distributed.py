@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many devices: joining the processes of `torchrun`, and a network that exchanges gradients or is sharded."""
+"""Many devices: joining the processes of `torchrun`, and gradients that are exchanged."""
 
 from __future__ import annotations
 
 import atexit
+import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from libra_monai import ranks
@@ -71,40 +70,32 @@ def distribute(network: nn.Module, parallel: str = "ddp") -> nn.Module:
     return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
 
 
-def shard(network: nn.Module, device: torch.device) -> nn.Module:
-    """Spread parameters, gradients and optimizer state over all processes (FSDP2), layer by layer.
+def finish_gradients(parameters: Sequence[nn.Parameter], factor: float, max_norm: float | None) -> float | None:
+    """Turn summed gradients into those of the step, and clip them.
 
     Args:
-        network: the report model; its language model's layers, and those of a trained encoder, are units of their own.
-        device: of this process.
+        parameters: those that have gradients, sharded or not.
+        factor: what the gradients are multiplied with.
+        max_norm: of all together; None leaves them.
+
+    Returns:
+        the norm before clipping, or None if it was not asked for.
     """
-    mesh = init_device_mesh(device.type, (ranks.world_size(),))
-    for part in (network.encoder, network.language):
-        for layer in layers_of(part):
-            fully_shard(layer, mesh=mesh)
-    return fully_shard(network, mesh=mesh)
-
-
-def layers_of(part: nn.Module | None) -> list[nn.Module]:
-    """The repeated blocks of a transformer: the longest list of modules in it."""
-    lists = [module for module in part.modules() if isinstance(module, nn.ModuleList)] if part is not None else []
-    return list(max(lists, key=len, default=[]))
-
-
-@contextmanager
-def whole(network: nn.Module) -> Iterator[None]:
-    """Within the block every process holds all parameters, so that each generates at its own pace.
-
-    Args:
-        network: a report model, sharded or not.
-    """
-    sharded = [module for module in network.modules() if isinstance(module, FSDPModule)]
-    for module in sharded:
-        module.unshard()
-        module.set_reshard_after_forward(False, recurse=False)
-    try:
-        yield
-    finally:
-        for module in sharded:
-            module.set_reshard_after_forward(module is not network, recurse=False)
-            module.reshard()
+    sharded = [p.grad for p in parameters if isinstance(p.grad, DTensor)]
+    plain = [p.grad for p in parameters if not isinstance(p.grad, DTensor)]
+    if sharded:  # then what is not sharded was not exchanged yet
+        for gradient in plain:
+            dist.all_reduce(gradient)
+            gradient /= ranks.world_size()
+    groups = [group for group in (sharded, plain) if group]
+    for group in groups:
+        torch._foreach_mul_(group, factor)
+    if max_norm is None:
+        return None
+    norms = [nn.utils.get_total_norm(group) for group in groups]
+    norms = [float(norm.full_tensor() if isinstance(norm, DTensor) else norm) for norm in norms]
+    norm = math.hypot(*norms)
+    if math.isfinite(norm) and norm > max_norm:
+        for group in groups:
+            torch._foreach_mul_(group, max_norm / (norm + 1e-6))
+    return norm

@@ -14,10 +14,11 @@ from monai.utils import set_determinism
 from torch import nn
 
 from libra_monai import ranks
-from libra_monai.engines.distributed import check_parallel, join, shard
+from libra_monai.engines.distributed import check_parallel, join
 from libra_monai.errors import ConfigError, did_you_mean, innermost
 from libra_monai.files import check_writable
 from libra_monai.handlers.failures import FailureLog
+from libra_monai.networks.sharding import shard
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,11 @@ from torch import nn
 from libra_monai import ranks
 from libra_monai.data.processor import StudyProcessor
 from libra_monai.precision import autocast, gradient_scaler
-from libra_monai.engines.distributed import whole
+from libra_monai.engines.distributed import finish_gradients
 from libra_monai.engines.sampling import seed_of
 from libra_monai.errors import TrainingError
 from libra_monai.files import write_json
+from libra_monai.networks.sharding import whole
 from libra_monai.outputs import drafts_of
 from libra_monai.types import StudyBatch
 
@@ -105,13 +106,9 @@ class TrainingStep:
         parameters = [p for p in engine.network.parameters() if p.grad is not None]
         if engine.scaler is not None:
             engine.scaler.unscale_(engine.optimizer)
-        torch._foreach_mul_([p.grad for p in parameters], factor)
-        norm = None
-        if self.max_grad_norm is not None:
-            norm = float(nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
-            if engine.scaler is None:
-                self._check(engine, norm, batch, "gradient norm")
+        norm = finish_gradients(parameters, factor, self.max_grad_norm)
         if engine.scaler is None:
+            self._check(engine, 0.0 if norm is None else norm, batch, "gradient norm")
             engine.optimizer.step()
         else:
             engine.scaler.step(engine.optimizer)

@@ -83,8 +83,8 @@ class BestModel:
             self.misses += 1
             return
         self.value, self.step, self.misses = value, getattr(engine.state, "trained_steps", None), 0
+        save_run_model(self.network, self.processor, self.folder, self.card, self.base, self.full)
         if ranks.is_main():
-            save_run_model(self.network, self.processor, self.folder, self.card, self.base, self.full)
             logger.info("saved %s: %.4f by %s", self.folder, value, self.by if isinstance(self.by, str) else "a mix")
 
     def score(self, values: Mapping[str, Any]) -> float:

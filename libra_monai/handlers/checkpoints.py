@@ -14,7 +14,6 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from libra_monai import ranks
@@ -30,6 +29,7 @@ from libra_monai.checkpoints.training import (
 )
 from libra_monai.errors import ConfigError, ModelError, TrainingError
 from libra_monai.handlers.interval import steps_between
+from libra_monai.networks.sharding import spread_like, whole_tensor
 
 logger = logging.getLogger(__name__)
 FOLDER = "checkpoints"
@@ -196,7 +196,7 @@ def trained_state(network: nn.Module) -> dict[str, Tensor]:
     names = {name for name, p in network.named_parameters() if p.requires_grad}
     parts = {name.split(".")[0] for name in names}
     names |= {name for name, _ in network.named_buffers() if name.split(".")[0] in parts}
-    return {name: _whole(value) for name, value in network.state_dict().items() if name in names}
+    return {name: whole_tensor(value) for name, value in network.state_dict().items() if name in names}
 
 
 def load_trained(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -217,13 +217,13 @@ def load_trained(network: nn.Module, tensors: Mapping[str, Tensor], where: str) 
         raise ModelError(f"{where}: tensor {odd[0]} does not fit", "Use the configuration it was saved with.")
     with torch.no_grad():
         for name, value in own.items():
-            value.copy_(_like(tensors[name], value))
+            value.copy_(spread_like(tensors[name], value))
 
 
 def optimizer_state(optimizer: Optimizer, network: nn.Module) -> dict[str, Any]:
     """The state of an optimizer with whole tensors on the CPU, and the names of its parameters in their order."""
     state = optimizer.state_dict()
-    whole = {number: {k: _whole(v) if isinstance(v, Tensor) else v for k, v in own.items()} for number, own in state["state"].items()}
+    whole = {number: {k: whole_tensor(v) if isinstance(v, Tensor) else v for k, v in own.items()} for number, own in state["state"].items()}
     return {"state": whole, "param_groups": state["param_groups"], "names": _names(optimizer, network)}
 
 
@@ -243,7 +243,7 @@ def load_optimizer(optimizer: Optimizer, network: nn.Module, saved: Mapping[str,
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state = {
         number: {
-            k: _like(v, parameters[number]) if isinstance(v, Tensor) and v.shape == parameters[number].shape else v
+            k: spread_like(v, parameters[number]) if isinstance(v, Tensor) and v.shape == parameters[number].shape else v
             for k, v in own.items()
         }
         for number, own in saved["state"].items()
@@ -254,14 +254,3 @@ def load_optimizer(optimizer: Optimizer, network: nn.Module, saved: Mapping[str,
 def _names(optimizer: Optimizer, network: nn.Module) -> list[str]:
     known = {id(p): name for name, p in network.named_parameters()}
     return [known[id(p)] for group in optimizer.param_groups for p in group["params"]]
-
-
-def _whole(value: Tensor) -> Tensor:
-    whole = value.full_tensor() if isinstance(value, DTensor) else value
-    return whole.detach().cpu().clone()
-
-
-def _like(value: Tensor, target: Tensor) -> Tensor:
-    if isinstance(target, DTensor):
-        return distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
-    return value.to(target.device)

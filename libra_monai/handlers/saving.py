@@ -10,9 +10,11 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from libra_monai import ranks
 from libra_monai.checkpoints import save_model
 from libra_monai.data.processor import StudyProcessor
 from libra_monai.networks.report_model import ReportModel
+from libra_monai.networks.sharding import whole
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +27,17 @@ def save_run_model(
     base: str | Mapping[str, str] | None,
     full: bool,
 ) -> None:
-    """Write the model folder of a run.
+    """Write the model folder of a run; every process must call, the first writes.
 
     Args:
         network, processor, folder, card: see `save_model`.
         base: what the run got as `ckpt`; frozen parts then only point there.
         full: write every tensor all the same.
     """
-    save_model(network, processor, folder, card)
+    with whole(network):
+        if ranks.is_main():
+            save_model(network, processor, folder, card)
+    ranks.barrier()
 
 
 class SaveFinalModel:
