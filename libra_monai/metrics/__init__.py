@@ -7,6 +7,7 @@ from libra_monai.metrics.changes import ChangeF1, FalseComparison
 from libra_monai.metrics.chexpert import ChexpertF1
 from libra_monai.metrics.cider import Cider
 from libra_monai.metrics.findings import FindingF1
+from libra_monai.metrics.function import FunctionMetric
 from libra_monai.metrics.meteor import Meteor
 from libra_monai.metrics.radgraph import RadGraphF1
 from libra_monai.metrics.rouge import RougeL, RougeLF1
@@ -29,6 +30,7 @@ __all__ = [
     "Cider",
     "FalseComparison",
     "FindingF1",
+    "FunctionMetric",
     "Meteor",
     "RadGraphF1",
     "ReportMetric",

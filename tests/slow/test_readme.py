@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -78,6 +79,22 @@ def test_the_guide_to_published_weights_works_on_tiny_ones(place):
         _shell(command.replace("--dtype float16", "--dtype bfloat16"), place)  # what CPUs compute
     assert (place / "runs" / "libra" / "report.html").is_file()
     assert "the same" in _shell(f"libra-monai verify-parity {ROOT}/tests/parity/reference", place)
+
+
+@pytest.mark.parametrize("mix", [False, True], ids=["one", "mix"])
+def test_the_metric_of_the_guide_decides_what_is_best(place, tmp_path, mix):
+    guide = (ROOT / "docs" / "custom-metric.md").read_text(encoding="utf-8")
+    (tmp_path / "my_metrics.py").write_text(_blocks(guide, "python")[0])
+    overlay, mixed = (json.loads(block) for block in _blocks(guide, "json"))
+    if mix:
+        overlay["metrics"].append({"_target_": "libra_monai.build", "kind": "metric", "name": "change_f1"})
+        overlay |= mixed
+    (tmp_path / "my_metric.json").write_text(json.dumps(overlay))
+    command = (
+        "libra-monai run train stage/align my_metric.json --max_epochs 1 --train_limit 4 --val_limit 4 --output_dir runs/mine "
+        f"--save_interval null --data_root {place}/runs/phantom 2>&1"
+    )
+    assert re.search(r"saved runs/mine/best: \d\.\d+ by " + ("a mix" if mix else "number_recall"), _shell(command, tmp_path))
 
 
 def test_the_plugin_of_the_guide_trains(place, tmp_path):
