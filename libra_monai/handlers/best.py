@@ -72,7 +72,7 @@ class BestModel:
 
     def attach(self, engine: Engine) -> None:
         """Listen to an evaluator."""
-        engine.add_event_handler(Events.COMPLETED, self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         if self.by is None:

@@ -72,7 +72,10 @@ def test_tensorboard_gets_losses_rate_metrics_drafts_and_picture_pairs(phantom, 
     tags = events.Tags()
     assert {"train/loss", "train/learning_rate", "validation/bleu_4_coco", "validation/rouge_l_coco",
             "validation/finding_side_micro_f1", "validation/loss"} <= set(tags["scalars"])
-    assert len(events.Scalars("train/loss")) == 2
+    assert {"train/gradient_norm", "speed/studies_per_second", "speed/tokens_per_second", "memory/peak_gb", "words/drafted_mean",
+            "validation/best_by"} <= set(tags["scalars"])
+    assert len(events.Scalars("train/loss")) == 2 and "words/reference" in tags["histograms"]
+    assert {"custom_scalars__config__", "_hparams_/session_start_info"} <= set(events.summary_metadata)
     assert "prior and current/0" in tags["images"]
     assert any(tag.startswith("reports/0") for tag in tags["tensors"])
 
@@ -85,7 +88,10 @@ def test_tensorboard_shows_no_patient_content_unless_the_data_allow_it(phantom, 
     LibraWorkflow("train", ["stage/align"], options).run_all()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    assert not events.Tags()["images"] and not events.Tags()["tensors"]
+    assert not events.Tags()["images"] and not [tag for tag in events.Tags()["tensors"] if "reports" in tag]
+    content = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
+    texts = [r["findings"] for r in json.loads((phantom / "private.json").read_text())["validation"][:2]]
+    assert texts and not any(text.encode() in content for text in texts)
     assert "train/loss" in events.Tags()["scalars"]
 
 
