@@ -67,7 +67,8 @@ def place(network: nn.Module, device: str | torch.device, parallel: str = "ddp")
     Args:
         network: the report model.
         device: as `pick_device` takes it.
-        parallel: with `fsdp`, and several processes, the network is sharded over them.
+        parallel: with `fsdp` and several processes, a network that is trained is sharded over them; one that only
+            drafts stands whole on each.
 
     Raises:
         ConfigError: the device cannot be used.
@@ -75,7 +76,8 @@ def place(network: nn.Module, device: str | torch.device, parallel: str = "ddp")
     check_parallel(parallel)
     device = pick_device(device)
     network = network.to(device)
-    return shard(network, device) if parallel == "fsdp" and ranks.world_size() > 1 else network
+    trained = any(p.requires_grad for p in network.parameters())
+    return shard(network, device) if trained and parallel == "fsdp" and ranks.world_size() > 1 else network
 
 
 def prepare(seed: int, output_dir: str, device: str | torch.device = "auto") -> None:

@@ -16,7 +16,7 @@ WORKFLOWS = {name: read_layer(str(ROOT / "bundle/configs" / f"{name}.json")) for
 OVERLAYS = sorted((ROOT / "configs").rglob("*.json"))
 COMMON = {
     "encoder", "connector", "language", "processor", "prompt", "datalist", "data_root", "split", "decoding", "metrics",
-    "device", "amp", "seed", "batch_size", "output_dir", "ckpt", "reading", "picture_cache",
+    "device", "amp", "parallel", "seed", "batch_size", "output_dir", "ckpt", "reading", "picture_cache",
 }  # fmt: skip
 
 
