@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rebuild the shipped small weights from nothing: phantom studies, tokenizer, six stages of training.
+"""Rebuild the shipped small weights from nothing: phantom studies, tokenizer, five stages of training.
 
 Every stage is a bundle workflow with an overlay; this command only calls them one after the other with
 fixed seeds, and puts the result into `bundle/models/libra_tiny`.
@@ -15,11 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-PATIENTS, SEED = 2500, 100
+PATIENTS, SEED = 3500, 100
 VERSION = "0.2.0"
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}  # a rank of 64 takes twice the time, for a width of 192
-EPOCHS = {"pretrain_encoder": 10, "pretrain_connector": 7, "pretrain_reading": 3, "align": 3, "finetune_lora": 4, "finetune_pairs": 3}
-OVERLAYS = {"finetune_pairs": ["stage/finetune_lora", "stage/phantom_pairs"]}  # of stages that are not one of that name
+EPOCHS = {"pretrain_encoder": 7, "pretrain_connector": 7, "pretrain_reading": 2, "align": 2, "finetune_lora": 5}
+# stages that compare learn it from pairs in which any study of the patient, or the same picture, is the prior
+WITH_PAIRS = ("pretrain_connector", "align", "finetune_lora")
 CARD = {"name": "libra_tiny", "version": VERSION, "training_data": "synthetic"}
 
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         _train(stage, options, work, datalist, tokenizer, args.epochs_scale)
         print(f"{stage}: done after {(time.monotonic() - started) / 60:.1f} min", flush=True)
     out = Path(args.out or Path(paths.bundle_root()) / "models" / "libra_tiny")
-    _ship(work / "finetune_pairs" / "last", out, args.patients)
+    _ship(work / "finetune_lora" / "last", out, args.patients)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
     print(f"{out}: {size:.1f} MB, {(time.monotonic() - started) / 60:.1f} min in all")
     return 0
@@ -71,8 +72,6 @@ def _stages(work: Path) -> dict[str, dict[str, Any]]:
         "pretrain_reading": {"learning_rate": 1e-3, **grouped},
         "align": align,
         "finetune_lora": finetune,
-        # the same again where time may run backwards, and a picture may be its own prior
-        "finetune_pairs": {**finetune, "learning_rate": 7e-4, "ckpt": str(work / "finetune_lora/last")},
     }
 
 
@@ -106,10 +105,14 @@ def _train(stage: str, options: dict, work: Path, datalist: Path, tokenizer: Pat
         "datalist": str(datalist),
         "processor#tokenizer": str(tokenizer),
         "max_epochs": epochs,
-        "val_interval": max(1, epochs // 5),
+        "val_interval": max(1, epochs // 2),
+        "save_interval": None,
+        "full": True,
+        "picture_cache": str(work / "pictures"),
         **options,
     }
-    words = [sys.executable, "-m", "libra_monai", "run", "train", *OVERLAYS.get(stage, [f"stage/{stage}"])]
+    overlays = [f"stage/{stage}", *(["stage/phantom_pairs"] if stage in WITH_PAIRS else [])]
+    words = [sys.executable, "-m", "libra_monai", "run", "train", *overlays]
     for name, value in given.items():
         words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
     subprocess.run(words, check=True)

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pairs of pictures that make the prior matter: time turned round, and nothing changed.
+"""Pairs of pictures that make the prior matter: time turned round, another study of the patient, and nothing changed.
 
 A model may guess a change from the current picture alone: a large effusion has rarely just shrunk. Where the same two pictures
-also come the other way round, with the report that is then true, guessing no longer pays. And a picture
-beside itself has the report in which everything is unchanged. Phantoms allow both, since what was drawn is known.
+also come the other way round, with the report that is then true, guessing no longer pays. Any two studies of a patient make a
+pair, not only neighbours. And a picture beside itself has the report in which everything is unchanged. Phantoms allow all
+three, since what was drawn is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,19 @@ from monai.transforms import Randomizable, Transform
 
 from libra_monai.data.phantom.rich import wording as rich_wording
 from libra_monai.data.phantom.rich.details import RichStatement
-from libra_monai.data.phantom.story import DEVICES, Statement
+from libra_monai.data.phantom.story import DEVICES, SEVERITIES, Statement
 from libra_monai.data.phantom.wording import write_findings, write_impression
 from libra_monai.types import FAILURE, VIEWS, Record
 
 _TURNED = {"worsened": "improved", "improved": "worsened", "stable": "stable"}
 _GONE = ("resolved", "removed")
+_LEVELS = list(SEVERITIES)
 _OF_CURRENT = ("technique", "view", "image_uids", "study_uid", "lateral")
 _TEXTS_BEFORE = ("prior_findings", "prior_impression", "earlier")
 
 
 class RandCounterfactualPrior(Randomizable, Transform):
-    """Turn the pictures of a phantom study round, or let the current picture be its own prior, and rewrite the report.
+    """Change which picture is the prior of a phantom study, and rewrite the report.
 
     Only studies with a prior of known `statements` are changed; reports of rich phantoms are rewritten in the wordings of
     training. Belongs behind the reading of the pictures and before `RandViewsd`: a picture that stands for
@@ -37,11 +39,24 @@ class RandCounterfactualPrior(Randomizable, Transform):
         records: studies among which the priors are looked up, usually all of the training split.
         turn: chance that prior and current change places.
         same: chance that the current picture stands for the prior too.
+        other: chance that yet another study of the patient, earlier or later, is the prior.
+        pictures: reads the pictures of a record; needed for `other`.
     """
 
-    def __init__(self, records: Sequence[Record], turn: float = 0.4, same: float = 0.1) -> None:
-        self.turn, self.same = turn, same
-        self.known = {r["study_id"]: r["statements"] for r in records if FAILURE not in r and r.get("statements") is not None}
+    def __init__(
+        self,
+        records: Sequence[Record],
+        turn: float = 0.4,
+        same: float = 0.1,
+        other: float = 0.0,
+        pictures: Callable[[Record], Mapping[Hashable, Any]] | None = None,
+    ) -> None:
+        self.turn, self.same, self.other, self.pictures = turn, same, other if pictures else 0.0, pictures
+        usable = [r for r in records if FAILURE not in r and r.get("statements") is not None]
+        self.known = {r["study_id"]: r["statements"] for r in usable}
+        self.of_patient: dict[str, list[Record]] = {}
+        for record in usable:
+            self.of_patient.setdefault(record["patient_id"], []).append(record)
         self.rich = any("zone" in said for statements in self.known.values() for said in statements)
 
     def __call__(self, study: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -53,12 +68,33 @@ class RandCounterfactualPrior(Randomizable, Transform):
             said, shown = turned(item["statements"], before), {"current": "prior", "prior": "current"}
         elif draw < self.turn + self.same:
             said, shown = unchanged(item["statements"]), {"current": "current", "prior": "current"}
+        elif draw < self.turn + self.same + self.other:
+            return self._with_another(item)
         else:
             return item
         paths = item["picture_paths"]
         item["picture_paths"] = {**paths, **{view: paths[source] for view, source in shown.items()}}
         item |= {view: study[source] for view, source in shown.items()}
-        item |= self._told(said) | dict.fromkeys((*_TEXTS_BEFORE, *_OF_CURRENT))
+        return self._retold(item | dict.fromkeys(_OF_CURRENT), said)
+
+    def _with_another(self, item: dict[Hashable, Any]) -> dict[Hashable, Any]:
+        """The study with the picture of another study of its patient as the prior, if there is one that compares."""
+        own = (item["study_id"], item["prior_study_id"])
+        others = [r for r in self.of_patient.get(item["patient_id"], ()) if r["study_id"] not in own]
+        if not others:
+            return item
+        chosen = others[self.R.randint(len(others))]
+        said = compared(item["statements"], chosen["statements"])
+        seen = self.pictures({**chosen, "prior": None, "lateral": None}) if said is not None else {}
+        if seen.get("current") is None:
+            return item
+        paths = {**item["picture_paths"], "prior": seen["picture_paths"]["current"]}
+        changed = {"prior": seen["current"], "picture_paths": paths, "prior_study_id": chosen["study_id"], "gap_hours": None}
+        return self._retold(item | changed, said)
+
+    def _retold(self, item: dict[Hashable, Any], said: Sequence[Record]) -> dict[Hashable, Any]:
+        """A changed study with its new report, as an item and as a record."""
+        item |= self._told(said) | dict.fromkeys(_TEXTS_BEFORE)
         record = {key: value for key, value in item.items() if key not in (*VIEWS, "picture_paths")}
         return item | {"record": {**record, **{view: item["picture_paths"].get(view) for view in VIEWS}}}
 
@@ -96,6 +132,35 @@ def turned(now: Sequence[Record], before: Sequence[Record]) -> list[dict[str, An
         elif old is not None:
             lines.append({**old, "change": _TURNED.get(said["change"], "new")})
     return lines
+
+
+def compared(now: Sequence[Record], before: Sequence[Record]) -> list[dict[str, Any]] | None:
+    """Statements of a study against any other study of its patient.
+
+    Severity decides: of a disease in both, the higher level is the worse one. None where a finding is on another side in
+    the two studies, since it is then not the same one.
+
+    Args:
+        now: statements of the study, whatever they say of a change.
+        before: those of the study that is to be its prior.
+    """
+    here, there = ({(s["finding"], s["side"]): s for s in part if s["change"] not in _GONE} for part in (now, before))
+    if any(a[0] == b[0] and a[1] != b[1] for a in here for b in there):
+        return None
+    lines = []
+    for key, said in here.items():
+        old = there.get(key)
+        steps = 0 if old is None or said["severity"] is None else _level(said) - _level(old)
+        change = "new" if old is None else "worsened" if steps > 0 else "improved" if steps < 0 else "stable"
+        lines.append({**said, "change": change})
+    for key, old in there.items():
+        if key not in here:
+            lines.append({**old, "severity": None, "change": "removed" if key[0] in DEVICES else "resolved"})
+    return lines
+
+
+def _level(said: Record) -> int:
+    return _LEVELS.index(said["severity"]) if said["severity"] in _LEVELS else 0
 
 
 def unchanged(now: Sequence[Record]) -> list[dict[str, Any]]:
