@@ -20,6 +20,7 @@ from ignite.engine import Events
 from torch import nn
 
 from libra_monai.apps.workflow import LibraWorkflow
+from libra_monai.data import load_records
 from libra_monai.data.phantom.generate import generate
 
 BLOCK = 8  # steps of one loop before the other's turn
@@ -65,12 +66,25 @@ class Alternate:
             self.block = []
 
 
-def measure(folder: Path, out: Path, steps: int, interval: dict | None, validate: dict | None) -> tuple[list[float], list[float], float]:
-    """Seconds of our steps and of the bare ones, and the seconds our validations took, which a bare loop has not."""
+def metric_seconds(workflow: LibraWorkflow, folder: Path, studies: int = 64) -> float:
+    """Seconds that the metrics of a validation take for as many drafts; each draft is another study's reference."""
+    records = [r for split in ("training", "validation") for r in load_records(folder / "datalist.json", split)][:studies]
+    texts = [record["findings"] for record in records]
+    metrics = workflow.parser.get_parsed_content("metrics")
+    began = time.perf_counter()
+    for metric in metrics:
+        metric.reset()
+        metric.update([*texts[1:], texts[0]], texts, records)
+        metric.compute()
+    return time.perf_counter() - began
+
+
+def measure(folder: Path, out: Path, steps: int, interval: dict | None) -> tuple[list[float], list[float], float]:
+    """Seconds of our steps and of the bare ones, and of the metrics of one validation."""
     options = {
         "datalist": str(folder / "datalist.json"), "data_root": str(folder), "output_dir": str(out), "batch_size": 16,
         "train_limit": 64, "val_limit": 16, "max_epochs": -(-steps // 4), "augment": [], "save_interval": interval,
-        "val_interval": validate, "trainable": {"connector": True, "language": "lora"}, "lora": {"r": 16}, "resume": False,
+        "val_interval": None, "trainable": {"connector": True, "language": "lora"}, "lora": {"r": 16}, "resume": False,
     }  # fmt: skip
     workflow = LibraWorkflow("train", ["stage/finetune_lora"], options)
     workflow.initialize()
@@ -79,7 +93,7 @@ def measure(folder: Path, out: Path, steps: int, interval: dict | None, validate
     watch.attach(trainer)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, watch.end)
     workflow.run()
-    return watch.ours, watch.bare
+    return watch.ours, watch.bare, metric_seconds(workflow, folder)
 
 
 def main() -> None:
@@ -92,17 +106,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "phantom"
         generate(folder, 40, 11, {"training": 0.6, "validation": 0.3, "test": 0.1})
-        plain, bare = measure(folder, Path(temporary) / "plain", args.steps, None, None)
-        saving, _ = measure(folder, Path(temporary) / "saving", args.steps, {"steps": 1}, None)
+        plain, bare, scoring = measure(folder, Path(temporary) / "plain", args.steps, None)
+        saving, _, _ = measure(folder, Path(temporary) / "saving", args.steps, {"steps": 1})
     step, by_hand, with_saving = (statistics.median(times[4:]) for times in (plain, bare, saving))
     checkpoint = with_saving - step
     row = {
         "step_ms": step * 1e3, "bare_step_ms": by_hand * 1e3, "over_bare_percent": (step / by_hand - 1) * 100,
         "checkpoint_ms": checkpoint * 1e3, "checkpoint_percent": checkpoint / (step * args.interval) * 100,
+        "metrics_ms": scoring * 1e3, "together_percent": (checkpoint + scoring) / (step * args.interval) * 100,
         "steps": len(plain), "interval": args.interval, "load": os.getloadavg()[0],
     }  # fmt: skip
     print(f"step of the engine {step * 1e3:.1f} ms, of a bare loop {by_hand * 1e3:.1f} ms: {row['over_bare_percent']:+.1f} %")
-    print(f"a checkpoint takes {checkpoint * 1e3:.0f} ms, every {args.interval} steps {row['checkpoint_percent']:.2f} % of the time")
+    print(f"a checkpoint takes {checkpoint * 1e3:.0f} ms, the metrics of 64 drafts {scoring * 1e3:.0f} ms:")
+    print(f"every {args.interval} steps both together are {row['together_percent']:.2f} % of the time of the steps")
     print(json.dumps({name: round(value, 3) for name, value in row.items()}))
 
 

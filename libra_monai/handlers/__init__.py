@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What listens to engines: metrics, failures, predictions, TensorBoard, saved models, progress."""
 
+from libra_monai.handlers.announce import Announce
 from libra_monai.handlers.best import BestModel
 from libra_monai.handlers.checkpoints import Checkpoints
 from libra_monai.handlers.controls import ControlSuite
@@ -12,6 +13,7 @@ from libra_monai.handlers.saving import SaveFinalModel
 from libra_monai.handlers.tensorboard import TensorBoardReports, TensorBoardScalars, summary_writer
 
 __all__ = [
+    "Announce",
     "BestModel",
     "Checkpoints",
     "ControlSuite",
