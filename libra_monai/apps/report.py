@@ -35,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--equalise", action="store_true", help="grey levels of DICOM files the way of MIMIC-CXR-JPG")
     parser.add_argument("--picture-cache", metavar="DIR", help="folder that keeps finished pictures for the next time")
     parser.add_argument("--model", metavar="DIR", help="model folder (the shipped small model)")
+    parser.add_argument("--base", metavar="DIR", help="base of the model, for folders without it (where the folder says)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--format", default="text,json,html", help="text, json, html (all three)")
     parser.add_argument("--device", default="auto", help="auto, cpu, or a torch device")
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     log = FailureLog(args.out)
     requests = list(_requests(args))
     place, kind = pick_device(args.device), pick_dtype(args.dtype)
-    loaded = load_pretrained(args.model or paths.tiny_model(), None, place, kind, reading, args.picture_cache)
+    loaded = load_pretrained(args.model or paths.tiny_model(), None, place, kind, reading, args.picture_cache, args.base)
     failed = []
     for study_id, record, notes in requests:
         try:

@@ -11,6 +11,7 @@ from typing import Any
 from libra_monai.errors import ModelError
 
 MODEL_FILE = "report_model.json"
+FORMAT, POINTING = 1, 2  # of folders that hold all their weights, and of folders that point at a base
 UNTRAINED = {"name": "untrained", "version": "0", "training_data": "unknown"}
 
 
@@ -31,6 +32,8 @@ def read_model_file(folder: str | Path) -> dict[str, Any]:
         raise ModelError(f"{path} is not JSON ({error})", "Save the model again.") from error
     if not isinstance(content, dict) or not {"card", "parts"} <= set(content):
         raise ModelError(f"{path} has no `card` and `parts`", "Save the model again.")
+    if content.get("format") not in (None, FORMAT, POINTING):
+        raise ModelError(f"{path} is of format {content['format']}, which is unknown here", "Update this package.")
     return content
 
 

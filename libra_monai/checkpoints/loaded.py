@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from libra_monai import registry
+from libra_monai.checkpoints.adapter_files import bare
 from libra_monai.checkpoints.card import MODEL_FILE, read_model_file
-from libra_monai.checkpoints.folder import load_state, read_tensors
+from libra_monai.checkpoints.folder import load_state, put_adapters, tensors_of
+from libra_monai.checkpoints.pointers import ADAPTER, BASE, Bases, find_source, weights_folder
 from libra_monai.checkpoints.published.importing import load_published
 from libra_monai.checkpoints.published.layouts import looks_published
 from libra_monai.data.dataset import StudyDataset
@@ -103,6 +105,7 @@ def load_pretrained(
     dtype: torch.dtype | None = None,
     reading: Mapping[str, Any] | None = None,
     picture_cache: str | Path | None = None,
+    base: Bases = None,
 ) -> LoadedModel:
     """Load a model folder, or a published checkpoint as it is.
 
@@ -112,16 +115,18 @@ def load_pretrained(
         device: where to run.
         dtype: float type of the weights; default float32.
         reading, picture_cache: how pictures are read and kept, see `LoadedModel`.
+        base: for folders that hold only what was trained: the model folder that has the rest, or folders by part, if it no
+            longer stands where the folder says.
 
     Raises:
-        ModelError: the folder is no model folder, or its tensors do not fit.
+        ModelError: the folder is no model folder, its tensors do not fit, or its base is missing or has changed.
     """
     dtype = dtype or torch.float32
     with default_dtype(dtype):
         if not (Path(folder) / MODEL_FILE).is_file() and looks_published(folder):
             model, processor, card = load_published(folder, encoder, dtype)
         else:
-            model, processor, card = _load_folder(Path(folder), encoder)
+            model, processor, card = _load_folder(Path(folder), encoder, base)
     check_same_size(processor, model.encoder)
     model = model.to(device=device, dtype=dtype).eval()
     return LoadedModel(model, processor, card, torch.device(device), Decoding(), reading, picture_cache)
@@ -142,26 +147,34 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _load_folder(folder: Path, encoder: str | None) -> tuple[ReportModel, StudyProcessor, dict[str, Any]]:
+def _load_folder(folder: Path, encoder: str | None, base: Bases) -> tuple[ReportModel, StudyProcessor, dict[str, Any]]:
     """The parts of a model folder, joined."""
     content = read_model_file(folder)
     parts = {
-        name: _load_part(name, spec, folder, encoder if name == "encoder" else None)
+        name: _load_part(name, spec, folder, encoder if name == "encoder" else None, base)
         for name, spec in content["parts"].items()
     }
     return ReportModel(parts["encoder"], parts["connector"], parts["language"]), StudyProcessor.load(folder), content["card"]
 
 
-def _load_part(name: str, spec: Mapping[str, Any] | None, folder: Path, weights: str | None) -> nn.Module | None:
+def _load_part(
+    name: str, spec: Mapping[str, Any] | None, folder: Path, weights: str | None, base: Bases
+) -> nn.Module | None:
     if spec is None:
         return None
-    arguments = dict(spec)
+    arguments = {key: value for key, value in spec.items() if key not in (BASE, ADAPTER)}
     kind = arguments.pop("name")
     if weights:
-        arguments["weights"] = weights
-    elif arguments.get("weights") == name:  # the part's own subfolder
-        arguments["weights"] = str(folder / name)
+        return registry.build(name, kind, **{**arguments, "weights": weights})
+    source = find_source(folder, name, base)
+    if source is None:
+        return None
+    if arguments.get("weights") == name:  # the part's own subfolder
+        with weights_folder(source) as own:
+            part = registry.build(name, kind, **{**arguments, "weights": own})
+        put_adapters(bare(part).state_dict(), source)
+        return part
     part = registry.build(name, kind, **arguments)
     if "weights" not in arguments:
-        load_state(part, read_tensors(folder / f"{name}.safetensors"), f"{folder}: {name}")
+        load_state(part, tensors_of(source), f"{folder}: {name}")
     return part

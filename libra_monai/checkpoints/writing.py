@@ -12,8 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from libra_monai.checkpoints.card import MODEL_FILE
-from libra_monai.checkpoints.folder import FORMAT
+from libra_monai.checkpoints.card import FORMAT, MODEL_FILE
 from libra_monai.data.processor import StudyProcessor
 from libra_monai.errors import ConfigError
 from libra_monai.files import share, write_json
@@ -82,10 +81,25 @@ def finish_folder(
     """
     processor.save(place)
     write_json(place / MODEL_FILE, {"format": FORMAT, "card": dict(card), "parts": dict(parts)})
+    put_in_place(place, out)
+    shutil.rmtree(place.with_name("old"), ignore_errors=True)
+
+
+def put_in_place(place: Path, folder: Path) -> None:
+    """Move a finished folder to where it belongs; one that stands there goes to `old` beside the finished one.
+
+    Args:
+        place: the finished folder, on the disk of `folder`.
+        folder: where it belongs.
+    """
     for path in place.rglob("*.safetensors"):  # safetensors writes private files
         share(path)
     old = place.with_name("old")
-    if out.exists():
-        out.rename(old)
-    place.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    try:
+        place.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise

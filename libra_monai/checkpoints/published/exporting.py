@@ -3,7 +3,7 @@
 
 `original`: one folder as X-iZhang/Libra loads it. `transformers`: the language model alone. `projector`: the
 connector alone, to be put on a base. `peft`: the change against a base language model as a LoRA adapter, of the
-rank it really has, and the connector beside it. Tensors are streamed and keep their type. What those layouts cannot
+rank it really has, and the connector beside it. `full`: our own layout, for folders that hold only what was trained. Tensors are streamed and keep their type. What those layouts cannot
 say (card, processor, options of the parts) goes into `libra_monai.json`, so that the model comes back as it was.
 """
 
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from libra_monai import registry
 from libra_monai.checkpoints.card import read_model_file
-from libra_monai.checkpoints.folder import ADAPTER
+from libra_monai.checkpoints.adapter_files import adapter_folder
 from libra_monai.checkpoints.published.building import PUBLISHED_TYPES
 from libra_monai.checkpoints.published.layouts import KEPT_FILE, read_json
 from libra_monai.checkpoints.published.lora import lora_pair
@@ -32,12 +32,13 @@ from libra_monai.checkpoints.published.names import connector_to_published, enco
 from libra_monai.checkpoints.published.readers import WeightFiles, weight_files
 from libra_monai.checkpoints.published.shards import ShardWriter
 from libra_monai.checkpoints.published.towers import TOWER_FILE
+from libra_monai.checkpoints.whole import fill, whole_folder
 from libra_monai.data.processor import read_settings
 from libra_monai.errors import ConfigError, ModelError, did_you_mean
 from libra_monai.files import share, write_json
 
 logger = logging.getLogger(__name__)
-LAYOUTS = ("original", "transformers", "projector", "peft")
+LAYOUTS = ("original", "transformers", "projector", "peft", "full")
 _CONNECTORS = {"tac": "TAC", "linear": "linear"}
 _TAC_LAYERS = 12  # constant in the original
 _ALONE = "Export it as 'transformers'."
@@ -56,40 +57,51 @@ def export_weights(
         model: a model folder.
         out: folder to write; must not exist yet.
         layout: one of `LAYOUTS`.
-        base: folder of the base language model, for `peft`.
+        base: folder of the base language model, for `peft`; for `full`, the model folder whose parts are missing in `model`,
+            if it no longer stands where `model` says.
         rank: largest rank of a `peft` adapter.
 
     Raises:
         ConfigError: the layout is unknown, or `out` exists.
-        ModelError: the model has no form in that layout.
+        ModelError: the model has no form in that layout, or its base is missing or has changed.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"layout '{layout}' does not exist", did_you_mean(layout, LAYOUTS))
     model, out = Path(model), Path(out)
     if out.exists():
         raise ConfigError(f"{out} exists already", "Choose a new folder.")
-    content = read_model_file(model)
-    parts = content["parts"]
-    if not parts.get("language") or parts["language"]["name"] != "causal_lm":
+    language = read_model_file(model)["parts"].get("language")
+    if layout != "full" and (not language or language["name"] != "causal_lm"):
         raise ModelError(f"{model} has no causal language model to export", "Only those have a published form.")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
         place = Path(scratch) / "export"
-        place.mkdir()
-        if layout == "original":
-            _original(model, parts, place)
-        elif layout == "transformers":
-            _copy_language(model, place, weights=True)
-        elif layout == "projector":
-            _projector(model, parts, place)
+        if layout == "full":
+            fill(model, place, base)
         else:
-            _peft(model, parts, base, rank, place)
-        if layout != "transformers":
-            write_json(place / KEPT_FILE, {**content, "processor": read_settings(model)})
-        for path in place.glob("*.safetensors"):  # safetensors writes private files
+            place.mkdir()
+            with whole_folder(model, Path(scratch)) as whole:
+                _write(whole, place, layout, base, rank)
+        for path in place.rglob("*.safetensors"):  # safetensors writes private files
             share(path)
         place.rename(out)
     return out
+
+
+def _write(model: Path, place: Path, layout: str, base: str | Path | None, rank: int) -> None:
+    """Write a model folder that holds all its weights in another layout."""
+    content = read_model_file(model)
+    parts = content["parts"]
+    if layout == "original":
+        _original(model, parts, place)
+    elif layout == "transformers":
+        _copy_language(model, place, weights=True)
+    elif layout == "projector":
+        _projector(model, parts, place)
+    else:
+        _peft(model, parts, base, rank, place)
+    if layout != "transformers":
+        write_json(place / KEPT_FILE, {**content, "processor": read_settings(model)})
 
 
 def published_config(model: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,9 +204,10 @@ def _projector(model: Path, parts: Mapping[str, Any], place: Path) -> None:
 def _peft(model: Path, parts: Mapping[str, Any], base: str | Path | None, rank: int, place: Path) -> None:
     if not base or not Path(base).is_dir():
         raise ModelError("a LoRA adapter is a change against a base model", "Give the base's folder as --base.")
-    if (model / ADAPTER / "adapter_config.json").is_file():
-        config = read_json(model / ADAPTER / "adapter_config.json")
-        shutil.copyfile(model / ADAPTER / "adapter_model.safetensors", place / "adapter_model.safetensors")
+    own = model / adapter_folder("language")
+    if (own / "adapter_config.json").is_file():
+        config = read_json(own / "adapter_config.json")
+        shutil.copyfile(own / "adapter_model.safetensors", place / "adapter_model.safetensors")
         write_json(place / "adapter_config.json", {**config, "base_model_name_or_path": str(base)})
     else:
         _decompose(model, Path(base), rank, place)
