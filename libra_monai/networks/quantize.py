@@ -92,7 +92,7 @@ def stored(parameter: Tensor) -> tuple[int, int]:
     """
     state = getattr(parameter, "quant_state", None)  # bitsandbytes, 4 bits
     if state is not None:
-        inner = state.state2
+        inner = getattr(state, "state2", None)  # of doubly quantised scales
         extra = [state.absmax, *([inner.absmax] if inner is not None else [])]
         return state.shape.numel(), sum(t.numel() * t.element_size() for t in (parameter.data, *extra))
     if hasattr(parameter, "__tensor_flatten__"):  # torchao
