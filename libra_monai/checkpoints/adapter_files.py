@@ -21,6 +21,7 @@ from libra_monai.checkpoints.published.readers import WeightFiles
 from libra_monai.errors import ModelError
 from libra_monai.files import write_json
 from libra_monai.networks.adapters import lora_state
+from libra_monai.networks.sharding import named_tensors
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _TASKS = {"language": "CAUSAL_LM"}
@@ -59,7 +60,7 @@ def is_plain_lora(part: nn.Module) -> bool:
 
 def unadapted_state(part: nn.Module) -> dict[str, Tensor]:
     """The tensors of a part as they were before LoRA was put in, under the names they had; nothing is copied."""
-    state = bare(part).state_dict()
+    state = named_tensors(bare(part))
     return {key.replace(".base_layer.", "."): value for key, value in state.items() if LORA_MARK not in key}
 
 

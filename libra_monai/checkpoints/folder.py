@@ -32,6 +32,7 @@ from libra_monai.errors import ConfigError, ModelError
 from libra_monai.files import write_json
 from libra_monai.networks.pretrained import load_pretrained_strict
 from libra_monai.networks.report_model import PARTS, ReportModel
+from libra_monai.networks.sharding import named_tensors
 
 logger = logging.getLogger(__name__)
 _UNTOUCHED = "Free space there, then save again; what stood there is untouched."
@@ -182,12 +183,12 @@ def merged_state(part: nn.Module) -> dict[str, Tensor]:
         if isinstance(module, BaseTunerLayer):
             prefix = f"{name}." if name else ""
             base = module.get_base_layer()
-            for key, value in base.state_dict().items():
+            for key, value in named_tensors(base).items():
                 tensors[prefix + key] = value.detach().clone()
             for adapter in module.active_adapters:
                 tensors[prefix + "weight"] += module.get_delta_weight(adapter).to(tensors[prefix + "weight"].dtype)
             done.add(prefix)
-    for key, value in part.state_dict().items():
+    for key, value in named_tensors(part).items():
         if not any(key.startswith(prefix) for prefix in done):
             tensors[key] = value.detach()
     return tensors

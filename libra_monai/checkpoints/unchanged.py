@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from libra_monai.checkpoints.adapter_files import LORA_MARK, bare, fold_in, read_adapters, unadapted_state
 from libra_monai.checkpoints.pointers import Source
 from libra_monai.checkpoints.published.readers import WeightFiles, weight_files
+from libra_monai.networks.sharding import named_tensors
 
 _SAMPLES = 4
 _LARGEST = 1 << 25  # elements of a tensor that is looked at; vocabularies may be larger
@@ -44,7 +45,7 @@ def is_unchanged(part: nn.Module, source: Source) -> bool:
 
 def _samples(part: nn.Module, own: dict[str, Tensor], tied: set[str]) -> list[str]:
     """Names of a few tensors, spread over the part; of those that LoRA changes where there are some."""
-    changed = {key.partition(LORA_MARK)[0] + ".weight" for key in bare(part).state_dict() if LORA_MARK in key}
+    changed = {key.partition(LORA_MARK)[0] + ".weight" for key in named_tensors(bare(part)) if LORA_MARK in key}
     able = [name for name in own if name not in tied and own[name].numel() <= _LARGEST]
     return _spread([n for n in able if n in changed]) or _spread([n for n in able if own[n].dim() > 1]) or _spread(able)
 

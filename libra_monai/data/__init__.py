@@ -11,6 +11,8 @@ from typing import Any
 
 _WHERE = {
     "StudyDataset": "dataset",
+    "MixedStudies": "mixing",
+    "expand_records": "tasks",
     "StudyProcessor": "processor",
     "PriorRule": "chronology",
     "choose_priors": "chronology",

@@ -5,28 +5,34 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from libra_monai.data.schema import PRIVACY, SPLITS, complete
+from libra_monai.data.tasks import expand_records
 from libra_monai.errors import ConfigError, did_you_mean
 from libra_monai.types import FAILURE, Failure
 
 
-def load_records(datalist: str | os.PathLike, split: str, limit: int | None = None) -> list[dict[str, Any]]:
+def load_records(
+    datalist: str | os.PathLike, split: str, limit: int | None = None, prompts: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
     """The studies of one split, all fields present.
 
     Args:
         datalist: path of the JSON file.
         split: `training`, `validation` or `test`.
         limit: only the first studies, for a quick run.
+        prompts: tasks of which each study gives one item if it has a text for it, see `expand_records`; None gives
+            one item a study, for the workflow's prompt.
 
     Returns:
         records; an item that is none keeps its place as `{"study_id", "failure"}`, so that it is listed and the
         others go on.
 
     Raises:
-        ConfigError: the file is missing, is no datalist, or has no studies in this split.
+        ConfigError: the file is missing, is no datalist, or has no studies in this split or for these tasks.
     """
     content = _read(datalist)
     if split not in SPLITS:
@@ -37,7 +43,8 @@ def load_records(datalist: str | os.PathLike, split: str, limit: int | None = No
         remedy = f"It has studies in: {', '.join(filled)}." if filled else "Put studies into it."
         raise ConfigError(f"{datalist}: no studies in split '{split}'", remedy)
     seen: set[str] = set()
-    return [_record(item, f"{datalist}, {split}[{number}]", seen) for number, item in enumerate(items[:limit])]
+    records = [_record(item, f"{datalist}, {split}[{number}]", seen) for number, item in enumerate(items[:limit])]
+    return records if prompts is None else expand_records(records, prompts)
 
 
 def _record(item: Any, where: str, seen: set[str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from libra_monai.data.dataset import FAILURE, failure_of
 from libra_monai.errors import ConfigError, ModelError, StudyError
 from libra_monai.files import write_json
 from libra_monai.text import encode_conversation, encode_prompt, load_tokenizer, request_text, split_answer
-from libra_monai.text.prompts import find_prompt
+from libra_monai.text.prompts import Prompt, find_prompt
 from libra_monai.transforms import FitSquare, StudyPicturesd
 from libra_monai.transforms.reading import reader
 from libra_monai.types import IGNORE, VIEWS, Failure, Generation, PictureNotes, StudyBatch
@@ -36,7 +36,7 @@ class StudyProcessor:
     Args:
         tokenizer: folder or hub name of a Hugging Face tokenizer, or a tokenizer.
         template: registered conversation template.
-        prompt: task, see `libra_monai.text.PROMPTS`.
+        prompt: task, see `libra_monai.text.PROMPTS`; an item with a `prompt` of its own is asked that instead.
         image_size: side of the square pictures in pixels.
         channels: C, the grey channel is repeated.
         mean, std: normalisation of grey levels in 0..1, one number or one a channel; the defaults are RAD-DINO's.
@@ -147,6 +147,10 @@ class StudyProcessor:
         checked = [self._missing_target(item) or item for item in items]
         return self.collate(checked, training=True)
 
+    def prompt_of(self, item: Mapping[str, Any]) -> Prompt:
+        """The task of one item: its own, or the workflow's."""
+        return find_prompt(item["prompt"]) if item.get("prompt") else self.prompt
+
     def decode(self, generation: Generation) -> str:
         """Text of a generation, without special tokens and surrounding space."""
         if generation.text is not None:
@@ -186,9 +190,10 @@ class StudyProcessor:
 
     def _texts(self, item: Mapping[str, Any], training: bool) -> tuple[list[int], list[int] | None]:
         """Ids of the prompt and of the answer; the prompt is the one of generation, or the one of training."""
-        request = request_text(self.prompt, item)
+        task = self.prompt_of(item)
+        request = request_text(task, item)
         prompt = encode_prompt(self.tokenizer, self.template.open(request), self.num_bos)
-        answer = item.get(self.prompt.target)
+        answer = item.get(task.target)
         if not answer:
             return prompt, None
         turns = [(request, answer)]
@@ -196,8 +201,10 @@ class StudyProcessor:
         return before if training else prompt, target
 
     def _missing_target(self, item: Mapping[str, Any]) -> dict[str, Any] | None:
-        target = self.prompt.target
-        if FAILURE in item or item.get(target):
+        if FAILURE in item:
+            return None
+        target = self.prompt_of(item).target
+        if item.get(target):
             return None
         remedy = "Leave the study out, or choose another prompt."
         failure = Failure(item["study_id"], item["study_id"], "record", f"the record has no {target}", remedy)
@@ -213,7 +220,8 @@ class StudyProcessor:
                 if not isinstance(picture, Tensor):
                     index[view].append(-1)
                     continue
-                key = item.get("picture_paths", {}).get(view) or id(picture)
+                path = item.get("picture_paths", {}).get(view)
+                key = (item.get("group"), path) if path else id(picture)
                 if key not in rows:
                     rows[key] = len(pictures)
                     pictures.append(picture)

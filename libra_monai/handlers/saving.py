@@ -36,7 +36,7 @@ def save_run_model(
     """
     with whole(network):
         if ranks.is_main():
-            save_model(network, processor, folder, card)
+            save_model(network, processor, folder, card, base=None if full else base)
     ranks.barrier()
 
 

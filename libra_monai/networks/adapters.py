@@ -7,6 +7,7 @@ Adapters are put into the part in place, so that the part keeps its own interfac
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,7 +52,9 @@ def add_lora(part: nn.Module, options: Mapping[str, Any] | None = None) -> list[
         config = LoraConfig(target_modules=targets, **{**LORA, **(options or {})})
     except TypeError as error:
         raise ConfigError(f"LoRA: {error}", "See the fields of peft.LoraConfig.") from error
-    inject_adapter_in_model(config, part)
+    with warnings.catch_warnings():  # over int8 of torchao, PEFT could not merge; saving does that in float
+        warnings.filterwarnings("ignore", message=".*get_apply_tensor_subclass")
+        inject_adapter_in_model(config, part)
     for name, parameter in part.named_parameters():
         parameter.requires_grad = ".lora_" in name
     return targets

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from libra_monai.errors import ConfigError, did_you_mean
-from libra_monai.networks.adapters import add_lora
+from libra_monai.networks.adapters import add_lora, linear_names
 from libra_monai.networks.language.splice import has_slots
+from libra_monai.networks.quantize import is_quantized, quantize_linears
 from libra_monai.types import VIEWS, Decoding, Generation, LanguageOutput, StudyBatch
 
 PARTS = ("encoder", "connector", "language")
+DROPOUT = "frozen_with_dropout"  # the original's stage 2 leaves the frozen TAC in training mode
 
 
 class ReportModel(nn.Module):
@@ -30,7 +32,8 @@ class ReportModel(nn.Module):
         encoder: pixels to layer features, or None for a language model that takes pictures itself.
         connector: features to slot tokens, or None likewise.
         language: slot tokens and prompt to text.
-        trainable: part -> False (frozen, in eval mode), True, or `"lora"`; absent parts are frozen.
+        trainable: part -> False (frozen, in eval mode), True, `"lora"`, or `"frozen_with_dropout"` (frozen, but its
+            dropout stays active in training, as the original's); absent parts are frozen.
         lora: options of LoRA that differ from the published ones.
 
     Raises:
@@ -53,28 +56,31 @@ class ReportModel(nn.Module):
         self.set_trainable(trainable or {})
 
     def set_trainable(self, trainable: Mapping[str, bool | str]) -> None:
-        """Freeze and unfreeze parts.
+        """Freeze and unfreeze parts; parts with `quantize` are quantised here, when their weights are in.
 
         Args:
-            trainable: part -> False, True or `"lora"`; absent parts are frozen.
+            trainable: part -> False, True, `"lora"` or `"frozen_with_dropout"`; absent parts are frozen. Without any
+                part nothing is quantised.
 
         Raises:
-            ConfigError: a name is no part, or a value none of the three.
+            ConfigError: a name is no part, a value none of the four, or a quantised part is to be trained fully.
         """
         for name, how in trainable.items():
             if name not in PARTS:
                 raise ConfigError(f"trainable names '{name}', which is no part", did_you_mean(name, PARTS))
-            if how not in (True, False, "lora"):
-                raise ConfigError(f"trainable.{name} is {how!r}", "Use true, false or 'lora'.")
+            if how not in (True, False, "lora", DROPOUT):
+                raise ConfigError(f"trainable.{name} is {how!r}", f"Use true, false, 'lora' or '{DROPOUT}'.")
         for name in PARTS:
             part, how = getattr(self, name), trainable.get(name, False)
             self.trainable[name] = how
             if part is None:
                 continue
+            if trainable:
+                _quantize(part, name, how)
             if how == "lora":
                 add_lora(part, self.lora)
             else:
-                part.requires_grad_(bool(how))
+                part.requires_grad_(how is True)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> ReportModel:
@@ -133,7 +139,7 @@ class ReportModel(nn.Module):
         if len(batch.images) == 0 or (self.language.takes == "embeddings" and not has_slots(batch)):
             return {}
         images, index = _looked_at(batch, getattr(self.connector, "views", VIEWS))
-        with nullcontext() if self.trainable["encoder"] else torch.no_grad():
+        with nullcontext() if self.trainable["encoder"] in (True, "lora") else torch.no_grad():
             features = self.encoder(images)
         return self.connector(features, index, self.language.embed)
 
@@ -156,6 +162,15 @@ def _looked_at(batch: StudyBatch, views: Sequence[str]) -> tuple[Tensor, dict[st
     place[rows] = torch.arange(len(rows), device=rows.device)
     # index -1 reads the last place, which stays -1
     return batch.images[rows], {view: place[batch.index[view]] for view in batch.index}
+
+
+def _quantize(part: nn.Module, name: str, how: bool | str) -> None:
+    """Put the linear layers of a part that asks for it into fewer bits."""
+    kind = getattr(part, "quantize", None)
+    if kind and how is True:
+        raise ConfigError(f"{name} is quantised ({kind}) and cannot be trained fully", "Use 'lora', or no `quantize`.")
+    if kind and not any(map(is_quantized, part.modules())):
+        quantize_linears(part, linear_names(part), kind)
 
 
 def _check_fit(encoder: nn.Module | None, connector: nn.Module | None, language: nn.Module) -> None:

@@ -55,6 +55,20 @@ def whole(network: nn.Module) -> Iterator[None]:
             module.reshard()
 
 
+def named_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """What `state_dict` gives, as the module holds it now: under `whole` these are whole tensors, where FSDP's own are not.
+
+    Args:
+        module: any part.
+    """
+    found: dict[str, Tensor] = {}
+    for name, child in module.named_modules(remove_duplicate=False):
+        prefix = f"{name}." if name else ""
+        kept = {key: value for key, value in child._buffers.items() if key not in child._non_persistent_buffers_set}
+        found |= {prefix + key: value.detach() for key, value in (*child._parameters.items(), *kept.items()) if value is not None}
+    return found
+
+
 def whole_tensor(value: Tensor) -> Tensor:
     """A copy of a tensor on the CPU, put together from all processes; each of them must ask."""
     gathered = value.full_tensor() if isinstance(value, DTensor) else value

@@ -8,6 +8,7 @@ import torch
 
 from libra_monai import build
 from libra_monai.errors import ConfigError
+from libra_monai.networks import parameter_table
 from libra_monai.networks.adapters import linear_names, merge_lora
 from libra_monai.networks.report_model import ReportModel
 from libra_monai.types import Decoding
@@ -159,3 +160,29 @@ def test_a_slot_nobody_fills_is_named(model):
 def test_several_slots_of_one_prompt_are_all_filled(model):
     batch = make_batch([[1, IMAGE, 5, IMAGE, 6]], [True], [[7, 2]])
     assert torch.isfinite(model(batch).loss_sum)
+
+
+def test_a_frozen_part_with_dropout_is_noisy_in_training_only_and_gets_no_gradient(batch):
+    model = make_model(trainable={"connector": "frozen_with_dropout", "language": "lora"}, lora={"lora_dropout": 0.0}).train()
+    assert model.connector.training and not model.encoder.training
+    losses = {float(model(batch).loss_sum.detach()) for _ in range(3)}
+    assert len(losses) == 3
+    model(batch).loss_sum.backward()
+    assert all(not p.requires_grad and p.grad is None for p in model.connector.parameters())
+    frozen = make_model(trainable={"connector": False, "language": "lora"}, lora={"lora_dropout": 0.0}).train()
+    assert len({float(frozen(batch).loss_sum.detach()) for _ in range(3)}) == 1
+    assert len({float(model.eval()(batch).loss_sum.detach()) for _ in range(3)}) == 1
+
+
+def test_the_table_of_parameters_counts_what_is_trained_and_how():
+    model = make_model(trainable={"connector": "frozen_with_dropout", "language": "lora"}, lora={"r": 4})
+    rows = {line.split()[0]: line for line in parameter_table(model).splitlines()}
+    assert list(rows) == ["part", "encoder", "connector", "language", "all"]
+    for name in ("encoder", "connector", "language"):
+        parameters = list(getattr(model, name).parameters())
+        total, trained = (sum(p.numel() for p in chosen) for chosen in (parameters, [p for p in parameters if p.requires_grad]))
+        assert rows[name].split()[1:4] == [f"{total:,}", f"{trained:,}", f"{trained / total:.1%}"]
+        assert rows[name].endswith(f"{4 * total / 1e6:,.1f}")
+    assert "frozen, dropout on" in rows["connector"] and "lora" in rows["language"] and " frozen " in rows["encoder"]
+    assert rows["all"].split()[1] == f"{sum(p.numel() for p in model.parameters()):,}"
+    assert len({len(line) for line in rows.values()}) == 1

@@ -25,8 +25,8 @@ class ClipEncoder(LayeredEncoder):
 
     Args:
         weights: folder or hub name; a whole CLIP checkpoint will do, its text half is not used.
-        config, layer, keep_cls, final_norm, mean, std: see `LayeredEncoder`; the defaults are LLaVA's layer -2 and
-            OpenAI's normalisation.
+        config, layer, keep_cls, final_norm, mean, std, gradient_checkpointing: see `LayeredEncoder`; the
+            defaults are LLaVA's layer -2 and OpenAI's normalisation.
     """
 
     name = "clip"
@@ -41,8 +41,9 @@ class ClipEncoder(LayeredEncoder):
         final_norm: bool = False,
         mean: float | Sequence[float] = CLIP_MEAN,
         std: float | Sequence[float] = CLIP_STD,
+        gradient_checkpointing: bool = False,
     ) -> None:
-        super().__init__(weights, config, layer, keep_cls, final_norm, mean, std)
+        super().__init__(weights, config, layer, keep_cls, final_norm, mean, std, gradient_checkpointing)
 
     def embed(self, images: Tensor) -> Tensor:
         """Patches, class token and positions through the first LayerNorm, [U,C,h,w] to [U,N+1,D]."""

@@ -26,8 +26,8 @@ class Dinov2Encoder(LayeredEncoder):
     noise: a small model that starts from nothing learns where things lie several times sooner.
 
     Args:
-        weights, config, layer, keep_cls, final_norm, mean, std: see `LayeredEncoder`; the defaults are RAD-DINO's
-            normalisation and Libra's choice of all layers without class token.
+        weights, config, layer, keep_cls, final_norm, mean, std, gradient_checkpointing: see `LayeredEncoder`; the
+            defaults are RAD-DINO's normalisation and Libra's choice of all layers without class token.
     """
 
     name = "dinov2"
@@ -44,8 +44,9 @@ class Dinov2Encoder(LayeredEncoder):
         final_norm: bool = False,
         mean: float | Sequence[float] = 0.5307,
         std: float | Sequence[float] = 0.2583,
+        gradient_checkpointing: bool = False,
     ) -> None:
-        super().__init__(weights, config, layer, keep_cls, final_norm, mean, std)
+        super().__init__(weights, config, layer, keep_cls, final_norm, mean, std, gradient_checkpointing)
         if not weights:
             with torch.no_grad():
                 self.model.embeddings.position_embeddings[0, 1:] = _sine_positions(self.grid, self.width)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from libra_monai.errors import ConfigError, did_you_mean
 from libra_monai.networks.pretrained import load_pretrained_strict
+from libra_monai.networks.recompute import recompute_blocks
 from libra_monai.types import EncoderOutput
 
 
@@ -32,6 +33,8 @@ class LayeredEncoder(nn.Module):
         final_norm: hand out the last block through the final LayerNorm instead of layer k (MAIRA-2's
             `use_maira_feature_norm`); not with `"all"`.
         mean, std: normalisation the weights expect, one number or one a channel.
+        gradient_checkpointing: where the encoder is trained, compute its blocks again in the backward pass instead of
+            keeping what they made.
 
     Raises:
         ConfigError: neither or both of `weights` and `config`, an unknown field or layer, or options that exclude
@@ -55,6 +58,7 @@ class LayeredEncoder(nn.Module):
         final_norm: bool,
         mean: float | Sequence[float],
         std: float | Sequence[float],
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if bool(weights) == bool(config):
@@ -67,6 +71,7 @@ class LayeredEncoder(nn.Module):
         self.width, self.image_size = int(shape.hidden_size), int(shape.image_size)
         self.channels = int(shape.num_channels)
         self.num_layers = self.num_blocks if layer == "all" else 1
+        self.gradient_checkpointing = gradient_checkpointing
         self.grid: tuple[int, int] | None = (self.image_size // shape.patch_size,) * 2
         self.num_tokens = self.grid[0] * self.grid[1] + int(keep_cls)
 
@@ -102,6 +107,8 @@ class LayeredEncoder(nn.Module):
         Args:
             images: [U,C,h,w], normalised.
         """
+        if self.gradient_checkpointing:
+            recompute_blocks(self.model)
         state = self.embed(images)
         for block in self.blocks[: self.last_block]:
             state = block(state, *self.block_arguments)

@@ -24,7 +24,7 @@ class SiglipEncoder(LayeredEncoder):
 
     Args:
         weights: folder or hub name; a whole SigLIP checkpoint will do.
-        config, layer, final_norm, mean, std: see `LayeredEncoder`.
+        config, layer, final_norm, mean, std, gradient_checkpointing: see `LayeredEncoder`.
         lost_patch: leave out the first patch, as the original does; for weights trained that way.
     """
 
@@ -41,8 +41,9 @@ class SiglipEncoder(LayeredEncoder):
         lost_patch: bool = False,
         mean: float | Sequence[float] = 0.5,
         std: float | Sequence[float] = 0.5,
+        gradient_checkpointing: bool = False,
     ) -> None:
-        super().__init__(weights, config, layer, False, final_norm, mean, std)
+        super().__init__(weights, config, layer, False, final_norm, mean, std, gradient_checkpointing)
         self.lost_patch = lost_patch
         if lost_patch:
             self.num_tokens, self.grid = self.num_tokens - 1, None

@@ -9,19 +9,22 @@ embedding (seen in 5.23), embeddings from outside miss it, so that `prompt` give
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import cache
 from typing import Any
 from zlib import crc32
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from libra_monai.errors import ConfigError
 from libra_monai.networks.language.splice import splice_prompt
+from libra_monai.networks.language.token_loss import knows_head, lean_loss, plain_loss
 from libra_monai.networks.pretrained import load_pretrained_strict
+from libra_monai.networks.quantize import check_quantize
+from libra_monai.networks.recompute import recompute_blocks
 from libra_monai.registry import register
 from libra_monai.types import IGNORE, Decoding, Generation, LanguageOutput, StudyBatch
 
@@ -36,11 +39,17 @@ class CausalLM(nn.Module):
         weights: folder or hub name of a Hugging Face checkpoint; None starts from `config` and random weights.
         config: `model_type` and the fields of that family's configuration, used without `weights`.
         keep_logits: hand out the logits of the answer, [B,R,V]; off, since they are large.
+        chunk: places at which the vocabulary head is computed at once in training, see `token_loss`.
+        gradient_checkpointing: keep only what goes into each block and compute the rest again in the backward pass;
+            a third more time, a fraction of the memory.
+        quantize: `int8` or `nf4` for linear layers in fewer bits under adapters (QLoRA); the report model does it when
+            it is told what to train, so that inference keeps its float type. See `networks.quantize`.
+        compile: run the blocks through `torch.compile` where gradients are computed.
         meta: with `config`, build the shape without memory; weights must come from `ckpt`. For published sizes, which
             would otherwise stand in memory twice.
 
     Raises:
-        ConfigError: neither or both of `weights` and `config`, or an unknown model type.
+        ConfigError: neither or both of `weights` and `config`, an unknown model type, or no place at a time.
         ModelError: the checkpoint cannot be loaded.
     """
 
@@ -52,13 +61,21 @@ class CausalLM(nn.Module):
         config: Mapping[str, Any] | None = None,
         keep_logits: bool = False,
         meta: bool = False,
+        chunk: int = 256,
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
+        quantize: str | None = None,
     ) -> None:
         super().__init__()
         if bool(weights) == bool(config):
             raise ConfigError("language 'causal_lm' needs either weights or config", "Give exactly one of them.")
+        if chunk < 1:
+            raise ConfigError(f"language 'causal_lm': chunk is {chunk}", "Give a positive number.")
+        check_quantize(quantize)
         with torch.device("meta") if meta and config else nullcontext():
             self.model = load_pretrained_strict(AutoModelForCausalLM, weights) if weights else _new(dict(config or {}))
-        self.keep_logits = keep_logits
+        self.keep_logits, self.chunk = keep_logits, chunk
+        self.gradient_checkpointing, self.compiled, self.quantize = gradient_checkpointing, compile, quantize
 
     @property
     def hidden_size(self) -> int:
@@ -101,18 +118,26 @@ class CausalLM(nn.Module):
         learned = batch.target_ids != IGNORE  # [B,R]
         answer = self.embed(batch.target_ids.clamp(min=0)).to(prompt.dtype)
         mask = torch.cat([prompt_mask, learned], dim=1)
-        output = self.model(
-            inputs_embeds=torch.cat([prompt, answer], dim=1),
-            attention_mask=mask.long(),
-            position_ids=_positions(mask),
-            logits_to_keep=learned.shape[1] + 1,
-            use_cache=False,
-        )
-        logits = output.logits[:, :-1]  # [B,R,V]: each place predicts the next
-        loss = F.cross_entropy(
-            logits.float().flatten(0, 1), batch.target_ids.flatten(), ignore_index=IGNORE, reduction="sum"
-        )
-        return LanguageOutput(loss, learned.sum(), logits if self.keep_logits else None)
+        inputs = {
+            "inputs_embeds": torch.cat([prompt, answer], dim=1),
+            "attention_mask": mask.long(),
+            "position_ids": _positions(mask),
+            "use_cache": False,
+        }
+        loss, logits = self._loss(inputs, batch.target_ids)
+        return LanguageOutput(loss, learned.sum(), logits)
+
+    def _loss(self, inputs: dict[str, Any], targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Summed loss of targets [B,R], the last R of the inputs' places, and their logits [B,R,V] on request."""
+        if self.gradient_checkpointing:
+            recompute_blocks(self.model)  # here, since `ckpt` may have brought another model
+        run = _compiled_call() if self.compiled and torch.is_grad_enabled() else _call
+        last = targets.shape[1] + 1
+        if self.keep_logits or not knows_head(self.model):
+            logits = run(self.model, {**inputs, "logits_to_keep": last}).logits[:, :-1]  # each place predicts the next
+            return plain_loss(logits, targets), logits if self.keep_logits else None
+        states = run(self.model.base_model, inputs).last_hidden_state
+        return lean_loss(self.model, states[:, -last:-1], targets, self.chunk), None
 
     @torch.no_grad()
     def generate(self, batch: StudyBatch, slots: dict[str, Tensor], decoding: Decoding) -> list[Generation]:
@@ -156,6 +181,15 @@ class CausalLM(nn.Module):
             output_scores=decoding.num_beams > 1,
             **(sampling if decoding.do_sample else {}),
         )
+
+
+def _call(model: nn.Module, inputs: dict[str, Any]) -> Any:
+    return model(**inputs)
+
+
+@cache
+def _compiled_call() -> Callable:
+    return torch.compile(_call, dynamic=True)  # lengths differ from batch to batch
 
 
 def _positions(mask: Tensor) -> Tensor:
