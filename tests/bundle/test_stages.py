@@ -105,3 +105,17 @@ def test_an_overlay_adds_to_the_language_model_of_the_overlay_before_it():
     language = workflow.parser.get()["language"]
     assert language["config"]["hidden_size"] == 4096 and language["meta"]
     assert language["quantize"] == "nf4" and language["gradient_checkpointing"]
+
+
+def test_a_mixture_is_said_as_the_guide_says_it(phantom, tmp_path):
+    guide = (ROOT / "docs/training.md").read_text()
+    text = guide.split("```json\n")[1].split("```")[0]
+    for corpus in ("mimic_cxr", "chexpert_plus"):
+        text = text.replace(f"runs/{corpus}/datalist.json", str(phantom / "datalist.json")).replace(f"data/{corpus}", str(phantom))
+    (tmp_path / "mixture.json").write_text(text)
+    workflow = _workflow(phantom, tmp_path / "out", [str(tmp_path / "mixture.json")])
+    workflow.initialize()
+    batch = next(iter(workflow.parser.get_parsed_content("train#dataloader")))
+    dataset = workflow.parser.get_parsed_content("train#dataset")
+    assert dataset.weights == [0.75, 0.25] and len(dataset.groups) == 2 and len(dataset) == len(dataset.data)
+    assert len(batch) == 2 and not batch.failures
