@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
@@ -141,6 +143,17 @@ def test_recomputed_blocks_of_a_trained_encoder_give_the_same_gradients():
     model.encoder.gradient_checkpointing = True
     _assert_equal_steps(_step(model, batch), plain)
     assert len(_saved(model, batch)) < kept
+
+
+def test_a_copied_model_recomputes_with_its_own_weights():
+    batch = make_batch(PROMPTS, PRIORS, TARGETS)
+    model = make_model(trainable={"connector": True})
+    model.language.gradient_checkpointing = True
+    before = _step(model, batch)[0]
+    copied = deepcopy(model)
+    for parameter in copied.language.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert _step(copied, batch)[0] != before and _step(model, batch)[0] == before
 
 
 @pytest.mark.parametrize("name", ["dinov2", "clip", "siglip"])
