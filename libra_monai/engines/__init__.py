@@ -2,6 +2,8 @@
 """Steps for MONAI's supervised trainer and evaluator, and the start and end of a run."""
 
 from libra_monai.engines.data import batches, chain
+from libra_monai.engines.prior_dropout import RandDropPriord
+from libra_monai.engines.prior_text import PriorText, with_prior_text
 from libra_monai.engines.run import finish, pick_device, pick_dtype, place, prepare
 from libra_monai.engines.schedule import warmup_cosine
 from libra_monai.engines.steps import DraftingStep, TrainingStep, trainable_parameters
@@ -9,6 +11,8 @@ from libra_monai.engines.validation import Validate
 
 __all__ = [
     "DraftingStep",
+    "PriorText",
+    "RandDropPriord",
     "TrainingStep",
     "Validate",
     "batches",
@@ -20,4 +24,5 @@ __all__ = [
     "prepare",
     "trainable_parameters",
     "warmup_cosine",
+    "with_prior_text",
 ]

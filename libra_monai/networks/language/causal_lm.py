@@ -83,7 +83,7 @@ class CausalLM(nn.Module):
         return splice_prompt(batch, slots, self.embed)
 
     def forward(self, batch: StudyBatch, slots: dict[str, Tensor]) -> LanguageOutput:
-        """Negative log likelihood of the answers.
+        """Negative log likelihood of the answers, without the ids of them that are not `learned`.
 
         Prompts are padded on the left and answers on the right, so the answer begins at one place in
         all rows and the head is computed there only.
@@ -98,20 +98,20 @@ class CausalLM(nn.Module):
         if batch.target_ids is None:
             raise ValueError("a loss needs target_ids; the batch has none")
         prompt, prompt_mask = self.prompt(batch, slots)
-        learned = batch.target_ids != IGNORE  # [B,R]
+        said = batch.target_ids != IGNORE  # [B,R]
+        learned = said if batch.learned is None else said & batch.learned
         answer = self.embed(batch.target_ids.clamp(min=0)).to(prompt.dtype)
-        mask = torch.cat([prompt_mask, learned], dim=1)
+        mask = torch.cat([prompt_mask, said], dim=1)
         output = self.model(
             inputs_embeds=torch.cat([prompt, answer], dim=1),
             attention_mask=mask.long(),
             position_ids=_positions(mask),
-            logits_to_keep=learned.shape[1] + 1,
+            logits_to_keep=said.shape[1] + 1,
             use_cache=False,
         )
         logits = output.logits[:, :-1]  # [B,R,V]: each place predicts the next
-        loss = F.cross_entropy(
-            logits.float().flatten(0, 1), batch.target_ids.flatten(), ignore_index=IGNORE, reduction="sum"
-        )
+        labels = batch.target_ids.masked_fill(~learned, IGNORE)
+        loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="sum")
         return LanguageOutput(loss, learned.sum(), logits if self.keep_logits else None)
 
     @torch.no_grad()
