@@ -8,6 +8,7 @@ import logging
 import pytest
 import torch
 
+from libra_monai.apps.workflow import LibraWorkflow
 from libra_monai.data import StudyDataset, load_records
 from libra_monai.data.phantom.generate import generate
 from libra_monai.engines import PriorText, RandDropPriord, with_prior_text
@@ -22,7 +23,7 @@ from libra_monai.types import FAILURE, IGNORE, UNLEARNED
 def polluted(tmp_path_factory):
     """Folder of rich patients; most reports of studies without prior cite one."""
     folder = tmp_path_factory.mktemp("polluted") / "studies"
-    generate(folder, 24, 11, {"training": 1.0}, long_side=96, workers=1, rich=True, polluted=0.7)
+    generate(folder, 24, 11, {"training": 0.9, "validation": 0.1}, long_side=96, workers=1, rich=True, polluted=0.7)
     return folder
 
 
@@ -161,3 +162,14 @@ def test_priors_are_dropped_as_often_as_asked_and_the_seed_decides(tiny, pollute
 
     assert gone(1) == gone(1) != gone(2)
     assert 0.2 < sum(gone(1)) / len(gone(1)) < 0.4
+
+
+@pytest.mark.parametrize(("overlays", "policy"), [([], "mask"), (["stage/prior_dropout"], "drop")], ids=["mask", "dropout"])
+def test_a_training_runs_with_it_by_configuration(polluted, tmp_path, overlays, policy, capfd):
+    given = {
+        "datalist": str(polluted / "datalist.json"), "data_root": str(polluted), "output_dir": str(tmp_path), "max_epochs": 1,
+        "train_limit": 12, "batch_size": 4, "val_limit": 2, **({} if overlays else {"prior_text": policy}),
+    }  # fmt: skip
+    LibraWorkflow("train", overlays, given).run_all()
+    assert f"prior_text {policy}" in capfd.readouterr().err
+    assert (tmp_path / "last" / "report_model.json").is_file()
