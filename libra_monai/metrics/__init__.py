@@ -8,6 +8,7 @@ from libra_monai.metrics.chexpert import ChexpertF1
 from libra_monai.metrics.cider import Cider
 from libra_monai.metrics.findings import FindingF1
 from libra_monai.metrics.meteor import Meteor
+from libra_monai.metrics.positions import PositionF1
 from libra_monai.metrics.radgraph import RadGraphF1
 from libra_monai.metrics.rouge import RougeL, RougeLF1
 from libra_monai.metrics.score import (
@@ -30,6 +31,7 @@ __all__ = [
     "FalseComparison",
     "FindingF1",
     "Meteor",
+    "PositionF1",
     "RadGraphF1",
     "ReportMetric",
     "RougeL",
