@@ -23,7 +23,7 @@ _GOOD = "satisfactory/appropriate/good/adequate/proper/standard/expected/accepta
 _WELL = "well/appropriately/adequately/properly/correctly/satisfactorily/optimally"
 _BAD = "abnormal/suboptimal/inappropriate/incorrect/unsatisfactory/improper/aberrant/poor/anomalous/atypical"
 _WHERE = "position/placement/positioning/location"
-_MOVE = "repositioned/advanced/withdrawn/retracted/readjusted/pulled/removed/adjusted"
+_MOVE = "repositioned/advanced/withdrawn/retracted/readjusted/adjusted"
 _MOVING = "repositioning/advancement/withdrawal/retraction/readjustment/advancing/withdrawing/retracting"
 _CUES = {
     SATISFACTORY: (
@@ -35,7 +35,7 @@ _CUES = {
         "malpositioned; malposition; mispositioned; misplaced; misplacement; misdirected; dislodged; "
         f"{_BAD} {_WHERE}; {_BAD} in {_WHERE}; {_WHERE} is/are/remain/appear {_BAD}; not in? a? {_GOOD} {_WHERE}; "
         f"not {_WELL} positioned/placed; not satisfactory; too high/low/deep/far; "
-        f"should/must be {_MOVE}; need to be {_MOVE}; need/require/recommend/consider/suggest {_MOVING}; "
+        f"should/must be {_MOVE}; should/must be pulled back; need to be {_MOVE}; need/require/recommend/consider/suggest {_MOVING}; "
         f"{_MOVING} is? recommended/recommend/advised/suggest/needed/required/necessary; could be {_MOVE}; "
         "coiled/looped/curled/kinked in/within the? proximal/mid/distal/upper/lower? esophagus/pharynx/hypopharynx/oropharynx/neck; "
         "in/within/into/entering/at the? proximal/mid/distal/upper/lower? esophagus; "
@@ -47,10 +47,14 @@ _CUES = {
     PAST: "previously/prior malpositioned/misplaced/malposition; malpositioned/misplaced previously",
 }
 _BETWEEN = frozenset("the a an of in right left sided side".split())  # from a word of position to its device behind
-_WORTH = re.compile(
-    r"position|place|satisf|locat|sited|direct|lodged|coil|loop|curl|kink|bronch|esoph|tissue|diaphragm|pleural space|upward|cephal"
-    r"|superior|azygos|intub|too |should|must|need|requir|recommend|consider|suggest|could|advis",
-    re.IGNORECASE,
+_WORTH = re.compile(  # of lower-case text: may say a position
+    r"positi|satisf|place|locat|sited|misdirect|dislodg|coil|loop|curl|kink|bronchus|esoph|pharynx|tissue|diaphragm|pleural space"
+    r"|upward|cephal|superiorly|azygos|stem intub|too (?:high|low|deep|far)|advanc|withdr|retract|adjust|pulled",
+)
+
+_TUBES = re.compile(  # may name a device
+    r"tube|\blines?\b|cath|picc|port|drain|pac[ei]|\b(?:ett|ng|og|nj|ngt|ogt|aicd|icd|cv[cl]|pa)\b|sheath|pigtail|pleurx|defib|device"
+    r"|generator|access|gastric|hoff|sump|hickman|thoracost|jugular|subclavian|swan|intubat",
 )
 
 
@@ -65,14 +69,18 @@ def read_positions(text: str | None) -> dict[str, str]:
 
 @lru_cache(maxsize=32768)
 def _remembered(text: str) -> tuple[tuple[str, str], ...]:
-    if not _WORTH.search(text):
+    there = {m.finding for m in read_report(text) if m.status != GONE and m.finding in DEVICES}
+    if not there or not _WORTH.search(text.lower()):
         return ()
     said: dict[str, set[str]] = {}
     known: list[str] = []  # devices in the order in which they were last named
     for sentence in sentences(text):
-        for device, position in _read_sentence(sentence, known):
-            said.setdefault(device, set()).add(position)
-    there = {m.finding for m in read_report(text) if m.status != GONE}
+        lower = sentence.lower()
+        if _WORTH.search(lower):
+            for device, position in _read_sentence(sentence, known):
+                said.setdefault(device, set()).add(position)
+        elif _TUBES.search(lower):
+            _remember(known, [m.finding for m in read_report(sentence)])
     return tuple(
         (device, MALPOSITIONED if MALPOSITIONED in positions else SATISFACTORY)
         for device, positions in said.items()
@@ -113,11 +121,17 @@ def _devices(named: list[tuple[int, int, Concept]], words: list[str], known: lis
         if name == SUPPORT:
             meant = MEANT.get(words[stop - 1], ()) if stop - start == 1 else ()
             name = next((device for device in reversed(known) if device in meant), SUPPORT)
-        if name in DEVICES:
-            known[:] = [device for device in known if device != name] + [name]
+        _remember(known, [name])
         if name in (*DEVICES, SUPPORT):
             devices.append((start, stop, name))
     return devices
+
+
+def _remember(known: list[str], named: list[str]) -> None:
+    """Put the devices among some names last."""
+    for name in named:
+        if name in DEVICES:
+            known[:] = [device for device in known if device != name] + [name]
 
 
 def _owners(devices: list[tuple[int, int, str]], words: list[str], start: int, stop: int) -> list[str]:
