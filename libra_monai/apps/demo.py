@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     _run("evaluate", [], out, datalist, {"output_dir": str(out), "ckpt": last, "split": "test"})
     _title("5  Does it look at the picture? At the prior?")
     _controls(last, datalist, out / "controls")
+    _show_controls(out)
     _summary(out, started)
     return 0
 
@@ -104,6 +105,14 @@ def _controls(model: str, datalist: str, out: Path) -> None:
         raise ConfigError("the control suite failed", "See above.")
 
 
+def _show_controls(out: Path) -> None:
+    """The control table also stands in the page of drafts."""
+    from libra_monai.outputs.evaluation import add_controls
+
+    table = json.loads((out / "controls" / "controls.json").read_text(encoding="utf-8"))
+    add_controls(out / "report.html", table)
+
+
 def _summary(out: Path, started: float) -> None:
     scores = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     _title(f"Done in {_elapsed(started)}. All of it is synthetic, not for clinical use.")
@@ -112,7 +121,7 @@ def _summary(out: Path, started: float) -> None:
             print(f"  {name:<24} skipped: {score['skipped']}")
             continue
         print(f"  {name:<24} {score['value']:.3f}  [{score['low']:.3f}, {score['high']:.3f}]  n {score['n']}")
-    print(f"\nLook at {out / 'report.html'} in a browser: pictures, drafts, references, scores.")
+    print(f"\nLook at {out / 'report.html'} in a browser: scores with intervals, controls, pictures, drafts, references.")
     print(f"Controls, strata and worst cases: {out / 'controls' / 'evaluation.html'}")
     print(f"Drafts: {out / 'predictions.jsonl'}   scores: {out / 'metrics.json'}")
     print(f"Curves: tensorboard --logdir {out}")

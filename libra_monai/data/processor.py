@@ -21,11 +21,11 @@ from libra_monai.data.cache import PictureCache
 from libra_monai.data.dataset import FAILURE, failure_of
 from libra_monai.errors import ConfigError, ModelError, StudyError
 from libra_monai.files import write_json
-from libra_monai.text import encode_conversation, encode_prompt, load_tokenizer, request_text, split_answer
+from libra_monai.text import encode_conversation, encode_prompt, load_tokenizer, places_of, request_text, split_answer
 from libra_monai.text.prompts import Prompt, find_prompt
 from libra_monai.transforms import FitSquare, StudyPicturesd
 from libra_monai.transforms.reading import reader
-from libra_monai.types import IGNORE, VIEWS, Failure, Generation, PictureNotes, StudyBatch
+from libra_monai.types import IGNORE, UNLEARNED, VIEWS, Failure, Generation, PictureNotes, StudyBatch
 
 _FILE = "processor.json"
 
@@ -118,28 +118,31 @@ class StudyProcessor:
             training: prompts as in training, where the template opens answers otherwise in generation.
         """
         failures = [item[FAILURE] for item in items if FAILURE in item]
-        good, texts = [], []
+        good, texts, passed = [], [], []
         for item in items:
             if FAILURE in item:
                 continue
             try:
                 texts.append(self._texts(item, training))
+                passed.append(self._passed_over(item, texts[-1][1]))
                 good.append(item)
             except StudyError as error:
                 failures.append(failure_of(error, item["record"]))
         pictures, index = self._distinct_pictures(good)
         input_ids, attention_mask = _pad_left([prompt for prompt, _ in texts], self.pad_id)
         targets = [target for _, target in texts]
+        answered = bool(targets) and all(target is not None for target in targets)
         return StudyBatch(
             images=self.normalise(pictures),
             index=index,
             input_ids=input_ids,
             attention_mask=attention_mask,
-            target_ids=_pad_right(targets) if targets and all(t is not None for t in targets) else None,
+            target_ids=_pad_right(targets) if answered else None,
             study_ids=[item["study_id"] for item in good],
             records=[item["record"] for item in good],
             notes=[_notes(item) for item in good],
             failures=failures,
+            learned=_learned(targets, passed) if answered and any(passed) else None,
         )
 
     def collate_for_training(self, items: Sequence[Mapping[str, Any]]) -> StudyBatch:
@@ -199,6 +202,17 @@ class StudyProcessor:
         turns = [(request, answer)]
         before, target = split_answer(encode_conversation(self.tokenizer, self.template, turns, num_bos=self.num_bos))
         return before if training else prompt, target
+
+    def _passed_over(self, item: Mapping[str, Any], target: list[int] | None) -> list[tuple[int, int]]:
+        """Which ids of the answer are read but not learned, see `UNLEARNED`."""
+        prompt = self.prompt_of(item)
+        spans = (item.get(UNLEARNED) or {}).get(prompt.target)
+        if not spans or target is None:
+            return []
+        turn = (request_text(prompt, item), item[prompt.target])
+        before, _ = split_answer(encode_conversation(self.tokenizer, self.template, [turn], num_bos=self.num_bos))
+        places = places_of(self.tokenizer, self.template, turn, spans, self.num_bos)
+        return [(start - len(before), end - len(before)) for start, end in places]
 
     def _missing_target(self, item: Mapping[str, Any]) -> dict[str, Any] | None:
         if FAILURE in item:
@@ -324,6 +338,14 @@ def _pad_left(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
         ids[number, width - len(row) :] = torch.tensor(row)
         mask[number, width - len(row) :] = True
     return ids, mask
+
+
+def _learned(targets: list[list[int]], passed: list[list[tuple[int, int]]]) -> Tensor:
+    learned = torch.ones(len(targets), max(map(len, targets)), dtype=torch.bool)
+    for row, places in enumerate(passed):
+        for start, end in places:
+            learned[row, start:end] = False
+    return learned
 
 
 def _pad_right(rows: list[list[int]]) -> Tensor:

@@ -3,6 +3,8 @@
 
 from libra_monai.engines.data import batches, chain
 from libra_monai.engines.distributed import distribute
+from libra_monai.engines.prior_dropout import RandDropPriord
+from libra_monai.engines.prior_text import PriorText, with_prior_text
 from libra_monai.engines.run import finish, pick_device, pick_dtype, place, prepare
 from libra_monai.engines.schedule import learning_rate_schedule, parameter_groups
 from libra_monai.engines.steps import DraftingStep, TrainingStep
@@ -10,6 +12,8 @@ from libra_monai.engines.validation import Validate
 
 __all__ = [
     "DraftingStep",
+    "PriorText",
+    "RandDropPriord",
     "TrainingStep",
     "Validate",
     "batches",
@@ -22,4 +26,5 @@ __all__ = [
     "pick_dtype",
     "place",
     "prepare",
+    "with_prior_text",
 ]

@@ -26,6 +26,7 @@ Pixels = Callable[[torch.Tensor], torch.Tensor]
 
 _PRIOR_TEXTS = ("prior_findings", "prior_impression", "earlier")
 _PRIOR = ("prior", "gap_hours", "prior_study_id", *_PRIOR_TEXTS)
+WITHHELD = (*_PRIOR, "comparison", "skipped_priors")  # what goes with the prior
 _SHOWN = ("current", "lateral", "view", "technique", "image_uids", "study_uid")  # belongs to the current picture
 
 
@@ -54,7 +55,7 @@ class Control:
 
 def withhold_prior(records: Sequence[Record], known: Mapping[str, Record], seed: int) -> list[Record | None]:
     """Studies with a prior lose it, and all that tells of it: `comparison`, gap, reports of earlier studies."""
-    gone = dict.fromkeys((*_PRIOR, "comparison", "skipped_priors"))
+    gone = dict.fromkeys(WITHHELD)
     return [{**r, **gone} if r.get("prior") else None for r in records]
 
 

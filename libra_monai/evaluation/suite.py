@@ -9,22 +9,19 @@ and swap tests of vision-language models; no peer of Libra publishes them for th
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from libra_monai.errors import ConfigError, did_you_mean
 from libra_monai.evaluation.answers import answers
 from libra_monai.evaluation.claims import compare_claims
+from libra_monai.evaluation.constant import best_constant
 from libra_monai.evaluation.controls import CONTROLS, Control
 from libra_monai.evaluation.drafting import Drafter
 from libra_monai.metrics import ChangeF1, FindingF1, ReportMetric, compare_metrics, summarise
 from libra_monai.metrics.labelers.changes import change_claims
 from libra_monai.metrics.statistics import RESAMPLES
 from libra_monai.types import FAILURE, Record, ReportDraft
-
-FINDING_F1 = "finding_side_micro_f1"
-_CANDIDATES = 40  # texts tried as constant report
 
 
 def run_controls(
@@ -73,7 +70,7 @@ def _as_given(records: Sequence[Record], given: Mapping[str, ReportDraft], judge
         "drafts_distinct": len({given[r["study_id"]].text for r in records}),
         "baseline": summarise(judge.score(records, given), judge.resamples, judge.unit),
         "baseline_claims": judge.claims_of(records, given),
-        "constant": judge.constant(records),
+        "constant": best_constant(records, judge.target),
     }
 
 
@@ -116,20 +113,6 @@ class _Judge:
             group = [bool(claims[r["study_id"]]) for r in records if bool(r.get("prior")) == has_prior]
             found[name] = {"n": len(group), "drafts_with_claims": sum(group) / len(group) if group else None}
         return found
-
-    def constant(self, records: Sequence[Record]) -> dict[str, Any]:
-        """The reference text that scores best on findings when every study gets it, and its finding F1."""
-        counts = Counter(r[self.target] for r in records)
-        texts = sorted(counts, key=lambda text: (-counts[text], text))
-        tried = texts[:: max(1, len(texts) // _CANDIDATES)][:_CANDIDATES]
-        scored = [(self._finding_f1(records, text), text) for text in tried]
-        value, text = max(scored)
-        return {"text": text, FINDING_F1: value}
-
-    def _finding_f1(self, records: Sequence[Record], text: str) -> float:
-        metric = FindingF1()
-        metric.update([text] * len(records), [r[self.target] for r in records], records)
-        return metric.compute()[FINDING_F1]
 
 
 def _run(

@@ -9,6 +9,7 @@ from libra_monai.metrics.cider import Cider
 from libra_monai.metrics.findings import FindingF1
 from libra_monai.metrics.function import FunctionMetric
 from libra_monai.metrics.meteor import Meteor
+from libra_monai.metrics.positions import PositionF1
 from libra_monai.metrics.radgraph import RadGraphF1
 from libra_monai.metrics.rouge import RougeL, RougeLF1
 from libra_monai.metrics.score import (
@@ -32,6 +33,7 @@ __all__ = [
     "FindingF1",
     "FunctionMetric",
     "Meteor",
+    "PositionF1",
     "RadGraphF1",
     "ReportMetric",
     "RougeL",

@@ -22,6 +22,7 @@ from libra_monai.outputs.pictures import may_leave
 from libra_monai.types import Record
 
 LONGEST = 3000  # letters of a text shown in the page
+CONTROLS_HERE = "<!-- controls -->"  # in a page of drafts
 SHOWN_METRICS = 3  # columns of strata; two of controls
 
 
@@ -74,21 +75,44 @@ def write_evaluation_page(
     """
     e = evaluation
     scores = {name: score for name, score in e.scores.items() if "skipped" not in score}
-    controls = e.controls or {}
     columns = _columns(e.key, scores)
     text = page_environment().get_template("evaluation.html").render(
         title=e.title, marks=e.marks, notes=e.notes, resamples=e.resamples, unit=e.unit, key=e.key, lower=e.lower,
         n=len(e.studies), patients=len({s.get("patient_id") or s["study_id"] for s in e.studies}),
         scores=scores, skipped={name: score["skipped"] for name, score in e.scores.items() if "skipped" in score},
         comparison=_comparison(e.comparison),
-        answers=controls.get("answers"), controls=controls.get("controls"), control_metrics=_control_columns(controls),
-        constant=controls.get("constant", {}).get("finding_side_micro_f1", 0.0),
-        drafts_distinct=controls.get("drafts_distinct"), drafts_total=controls.get("studies"),
+        **_controls(e.controls or {}),
         strata=e.strata, strata_metrics=columns,
-        worst=_worst(e, columns, picture, cases), share=_share,
+        worst=_worst(e, columns, picture, cases),
     )  # fmt: skip
     write_text(path, text)
     return Path(path)
+
+
+def add_controls(page: str | Path, controls: Mapping[str, Any]) -> None:
+    """Put the answers and the table of controls into a page of drafts that has been written without them.
+
+    Args:
+        page: what `write_html_report` wrote.
+        controls: `controls.json`.
+    """
+    pages, given = page_environment(), _controls(controls)
+    shown = "\n".join(pages.get_template(f"{name}.html").render(given) for name in ("answers", "controls"))
+    text = Path(page).read_text(encoding="utf-8")
+    write_text(page, text.replace(CONTROLS_HERE, shown, 1))
+
+
+def _controls(controls: Mapping[str, Any]) -> dict[str, Any]:
+    """What the templates of answers and controls need."""
+    return {
+        "answers": controls.get("answers"),
+        "controls": controls.get("controls"),
+        "control_metrics": _control_columns(controls),
+        "constant": controls.get("constant", {}).get("finding_side_micro_f1", 0.0),
+        "drafts_distinct": controls.get("drafts_distinct"),
+        "drafts_total": controls.get("studies"),
+        "share": _share,
+    }
 
 
 def _columns(key: str | None, scores: Mapping[str, Any]) -> list[str]:

@@ -106,6 +106,30 @@ def encode_conversation(
     return EncodedConversation(ids, labels)
 
 
+def places_of(
+    tokenizer: Any, template: Template, turn: tuple[str, str], spans: Sequence[tuple[int, int]], num_bos: int | None = None
+) -> list[tuple[int, int]]:
+    """Where spans of an answer stand among the ids of `encode_conversation`; white space before a span belongs to it.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer, or a `SentencePieceTokenizer`.
+        template: form of the conversation.
+        turn: a request and its answer, the whole conversation.
+        spans: start and end of each span in the letters of the answer.
+        num_bos: see `encode_prompt`.
+    """
+    answer = turn[1]
+    pieces = template.pieces([turn], training=True)
+    last = max(number for number, (_, learned) in enumerate(pieces) if learned)
+    before = "".join(text for text, _ in pieces[:last]) + pieces[last][0][: pieces[last][0].index(answer)]
+    ids = encode_prompt(tokenizer, "".join(text for text, _ in pieces), num_bos)
+
+    def place(letters: int) -> int:
+        return _shared(encode_prompt(tokenizer, before + answer[:letters], num_bos), ids)
+
+    return [(place(len(answer[:start].rstrip())), place(end)) for start, end in spans]
+
+
 def split_answer(encoded: EncodedConversation) -> tuple[list[int], list[int]]:
     """Ids before the first learned one, and the ids from there on.
 

@@ -12,6 +12,7 @@ from libra_monai.data.schema import FIELDS
 from libra_monai.errors import ConfigError
 from libra_monai.evaluation.answers import answers
 from libra_monai.evaluation.claims import compare_claims
+from libra_monai.evaluation.constant import best_constant
 from libra_monai.evaluation.controls import (
     CONTROLS,
     blank,
@@ -195,3 +196,11 @@ def test_an_unknown_control_is_named():
     with pytest.raises(ConfigError, match="control 'swaped'.*Did you mean 'swapped'"):
         find_controls(["swaped"])
     assert [c.name for c in find_controls(["blank", "no_prior"])] == ["no_prior", "blank"]
+
+
+def test_the_constant_report_is_scored_against_text_or_truth():
+    edema = {"finding": "Edema", "side": "bilateral", "severity": None, "change": None}
+    records = [{"study_id": str(i), "findings": text, "statements": [edema]}
+               for i, text in enumerate(["Pulmonary edema.", "Left effusion.", "Left effusion."])]  # fmt: skip
+    assert best_constant(records) == {"text": "Left effusion.", "finding_side_micro_f1": pytest.approx(2 / 3)}
+    assert best_constant(records, truth=True) == {"text": "Pulmonary edema.", "finding_side_micro_f1": 1.0}

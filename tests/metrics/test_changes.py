@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from libra_monai.metrics import ChangeF1, FalseComparison, FindingF1
-from libra_monai.metrics.labelers import read_changes
+from libra_monai.metrics.labelers import present_findings, read_changes
 from libra_monai.metrics.labelers.changes import change_claims, claims_change
 
 EFFUSION = "Pleural Effusion"
@@ -51,6 +51,29 @@ CASES = {
     "Right chest tube in place. The tube has been removed in the interval. No pneumothorax.":
         {("Chest Drain", "right", "removed")},
     "No pneumothorax after chest tube removal.": {("Chest Drain", None, "removed")},
+    "Edema has given way to clear lungs.": {("Edema", "bilateral", "resolved")},
+    "Pulmonary edema has given way to right consolidation.": {("Edema", "bilateral", "resolved")},
+    "Gastric tube out.": {("Gastric Tube", None, "removed")},
+    "The enteric tube is now out.": {("Gastric Tube", None, "removed")},
+    "Gastric tube has been taken out.": {("Gastric Tube", None, "removed")},
+    "Right chest tube is out and left chest tube remains.":
+        {("Chest Drain", "right", "removed"), ("Chest Drain", "left", "stable")},
+    "An NG tube is seen with its tip out of the field of view.": set(),
+    "New right lower lobe consolidation, likely pneumonia.":
+        {("Consolidation", "right", "new"), ("Pneumonia", "right", "new")},
+    "New left opacity, possibly pneumonia.": {("Lung Opacity", "left", "new")},
+    "Left lower lobe opacity, likely atelectasis.": set(),
+    "Stable right effusion with atelectasis, likely pneumonia.": {(EFFUSION, "right", "stable")},
+    "Improved aeration at the left base with residual atelectasis.": {("Atelectasis", "left", "improved")},
+    "Improved aeration with no effusion.": set(),
+    "The endotracheal tube has been replaced.": {("Endotracheal Tube", None, "new")},
+    "Interval exchange of the right chest tube.": {("Chest Drain", "right", "new")},
+    "The NG tube was exchanged for a feeding tube.": {("Gastric Tube", None, "new")},
+    "Right IJ catheter has been exchanged for a left PICC.":
+        {("Central Line", "right", "removed"), ("Central Line", "left", "new")},
+    "ET tube has been replaced by a tracheostomy tube.": {("Endotracheal Tube", None, "removed")},
+    "The ET tube should be replaced.": set(),
+    "Status post aortic valve replacement.": set(),
     "A chest tube remains.\nThe ET tube has been\nwithdrawn.":
         {("Chest Drain", None, "stable"), ("Endotracheal Tube", None, "removed")},
 }  # fmt: skip
@@ -146,3 +169,9 @@ def test_swapped_sides_are_counted_among_findings_matched_with_a_side():
     metric = FindingF1()
     metric.update(["Left effusion. Right nodule."], ["Right effusion. Right nodule. Edema."], [{"study_id": "a"}])
     assert metric.compute()["laterality_swap_rate"] == 0.5
+
+
+def test_an_explanation_lies_where_the_finding_lies():
+    assert present_findings("New right lower lobe consolidation, likely pneumonia.") == {("Consolidation", "right"), ("Pneumonia", "right")}
+    assert present_findings("Improved aeration at the left base with residual atelectasis.") == {("Atelectasis", "left")}
+    assert present_findings("Gastric tube out. Edema has given way to clear lungs.") == set()

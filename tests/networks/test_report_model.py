@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from libra_monai.errors import ConfigError
 from libra_monai.networks import parameter_table
 from libra_monai.networks.adapters import linear_names, merge_lora
 from libra_monai.networks.report_model import ReportModel
-from libra_monai.types import Decoding
+from libra_monai.types import IGNORE, Decoding
 
 from .conftest import ENCODER, IMAGE, LANGUAGE, PRIORS, PROMPTS, TARGETS, make_batch, make_model
 
@@ -186,3 +188,15 @@ def test_the_table_of_parameters_counts_what_is_trained_and_how():
     assert "frozen, dropout on" in rows["connector"] and "lora" in rows["language"] and " frozen " in rows["encoder"]
     assert rows["all"].split()[1] == f"{sum(p.numel() for p in model.parameters()):,}"
     assert len({len(line) for line in rows.values()}) == 1
+
+
+def test_no_gradient_comes_from_answer_tokens_that_are_not_learned(batch):
+    model = make_model(trainable={"language": True})
+    model.language.keep_logits = True
+    batch.learned = batch.target_ids != 9
+    output = model(batch)
+    (slope,) = torch.autograd.grad(output.loss_sum, output.logits)
+    assert torch.equal(slope.abs().sum(dim=-1) > 0, batch.learned & (batch.target_ids != IGNORE))
+    assert output.num_tokens == 9
+    whole = replace(batch, learned=torch.ones_like(batch.learned))
+    assert torch.equal(model(whole).loss_sum, model(replace(batch, learned=None)).loss_sum)

@@ -14,6 +14,7 @@ from libra_monai.errors import ConfigError, StudyError
 from libra_monai.outputs import write_draft, write_html_report
 from libra_monai.outputs.change_words import change_spans, mark_changes
 from libra_monai.outputs.draft import marks_for
+from libra_monai.outputs.evaluation import add_controls
 from libra_monai.outputs.writers import file_name
 from libra_monai.types import ReportDraft
 
@@ -86,6 +87,25 @@ def test_the_page_is_self_contained_and_escapes_everything(tmp_path):
         assert raw not in page
     assert page.count("data:image/png;base64,") == 2 and "30 hours before" in page and "2 could not be read" in page
     assert "http" not in page.replace("http-equiv", "") and "<mark>new</mark>" in page
+
+
+def test_the_control_table_is_put_into_a_page_of_drafts(tmp_path):
+    pixels = torch.ones(1, 40, 40, dtype=torch.uint8)
+    path = write_html_report(tmp_path / "r.html", "t", [_draft()], [{"current": "a", "prior": "b"}], lambda _: pixels)
+    moved = {"against": 0.9, "value": 0.2, "difference": -0.7, "low": -0.8, "high": -0.6, "p": 0.001}
+    claims = {"flipped": 0.75, "directed": 12, "stable": None, "after": 0, "drafts_with_claims": 0.5}
+    row = {"title": "<swap>", "drafts": "should change", "n": 7, "drafts_changed": 1.0, "claims": claims,
+           "metrics": {"finding_side_micro_f1": moved}}  # fmt: skip
+    skipped = {"title": "blank", "drafts": "should change", "n": 0, "skipped": "no study"}
+    answer = {"answer": "yes", "because": "claims turn"}
+    table = {"answers": {"prior": answer}, "controls": {"swapped": row, "blank": skipped},
+             "constant": {"finding_side_micro_f1": 0.25}, "drafts_distinct": 7, "studies": 7}  # fmt: skip
+    add_controls(path, table)
+    page = path.read_text()
+    assert "At the prior?" in page and "75 %" in page and "0.900 → 0.200" in page and "not run: no study" in page
+    assert "<swap>" not in page and page.index("At the prior?") < page.index("<h2>Studies") and "finding F1 0.250" in page
+    add_controls(path, table)
+    assert path.read_text() == page  # once is enough
 
 
 def test_a_study_without_prior_shows_none(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from libra_monai import registry
 from libra_monai.errors import ConfigError, StudyError
-from libra_monai.text import PROMPTS, encode_prompt, request_text
+from libra_monai.text import PROMPTS, encode_conversation, encode_prompt, places_of, request_text
 from libra_monai.text.prompts import find_prompt
 from libra_monai.text.train_tokenizer import train_tokenizer
 
@@ -80,3 +80,17 @@ def test_maira_names_every_section_and_says_none_for_absent_ones():
 def test_any_text_can_be_encoded(tokenizer):
     for text in ("Übelkeit, 3 µm", "胸部", "\U0001f9b4"):
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
+
+
+@pytest.mark.parametrize("name", ["libra_v1", "mistral_instruct", "llama_3", "plain", "mpt"])
+def test_spans_of_an_answer_are_found_among_its_ids(tokenizer, name):
+    template = registry.find("template", name)
+    sentences = ["The lungs are clear.", "Small left effusion.", "No change."]
+    answer = " ".join(sentences)
+    spans = [(answer.index(s), answer.index(s) + len(s)) for s in sentences]
+    turn = ("<image>\nWhat is seen?", answer)
+    encoded = encode_conversation(tokenizer, template, [turn])
+    places = places_of(tokenizer, template, turn, spans)
+    assert [tokenizer.decode(encoded.input_ids[a:b]).strip() for a, b in places] == sentences
+    assert [a for a, _ in places[1:]] == [b for _, b in places[:-1]]  # no token lies between two sentences
+    assert all(encoded.labels[a:b] == encoded.input_ids[a:b] for a, b in places)

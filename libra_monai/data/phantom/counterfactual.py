@@ -100,16 +100,27 @@ class RandCounterfactualPrior(Randomizable, Transform):
 
     def _told(self, said: Sequence[Record]) -> dict[str, Any]:
         """The fields of a record that say what is seen."""
-        rng = np.random.default_rng(self.R.randint(2**31))
-        if self.rich:
-            names = ("finding", "side", "severity", "change", "zone", "tip", "position")
-            detailed = [RichStatement(*(s.get(name) for name in names)) for s in said]
-            findings = rich_wording.write_findings(detailed, rng, "training")
-            impression = rich_wording.write_impression(detailed, rng, "training")
-        else:
-            lines = [Statement(s["finding"], s["side"], s["severity"], s["change"]) for s in said]
-            findings, impression = write_findings(lines, rng), write_impression(lines, rng)
-        return {"statements": list(said), "findings": findings, "impression": impression, "finding_labels": None}
+        return told(said, self.rich, self.R.randint(2**31))
+
+
+def told(said: Sequence[Record], rich: bool, seed: int) -> dict[str, Any]:
+    """The fields of a phantom's record that say what is seen, newly worded.
+
+    Args:
+        said: its statements.
+        rich: in the wordings of rich phantoms that training may use.
+        seed: chooses among the wordings.
+    """
+    rng = np.random.default_rng(seed)
+    if rich:
+        names = ("finding", "side", "severity", "change", "zone", "tip", "position")
+        detailed = [RichStatement(*(s.get(name) for name in names)) for s in said]
+        findings = rich_wording.write_findings(detailed, rng, "training")
+        impression = rich_wording.write_impression(detailed, rng, "training")
+    else:
+        lines = [Statement(s["finding"], s["side"], s["severity"], s["change"]) for s in said]
+        findings, impression = write_findings(lines, rng), write_impression(lines, rng)
+    return {"statements": list(said), "findings": findings, "impression": impression, "finding_labels": None}
 
 
 def turned(now: Sequence[Record], before: Sequence[Record]) -> list[dict[str, Any]]:
@@ -132,6 +143,15 @@ def turned(now: Sequence[Record], before: Sequence[Record]) -> list[dict[str, An
         elif old is not None:
             lines.append({**old, "change": _TURNED.get(said["change"], "new")})
     return lines
+
+
+def alone(now: Sequence[Record]) -> list[dict[str, Any]]:
+    """Statements of the current study as if there were no prior: what is seen, without a change.
+
+    Args:
+        now: its statements; what has gone is left out.
+    """
+    return [{**said, "change": None} for said in now if said["change"] not in _GONE]
 
 
 def compared(now: Sequence[Record], before: Sequence[Record]) -> list[dict[str, Any]] | None:

@@ -29,19 +29,49 @@ def sentences(text: str) -> Iterator[str]:
     Args:
         text: as written, in any case.
     """
-    joined: list[str] = []
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        following = lines[number + 1] if number + 1 < len(lines) else ""
-        item = _LISTED.match(line)
+    for _, told in _blocks(text):
+        item = _LISTED.match(told)
+        for sentence in _END.split(told[item.end() :] if item else told):
+            if sentence.strip():
+                yield sentence.strip()
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Start and end of every sentence in the text, the number of an item before it and its full stop included.
+
+    Args:
+        text: as written.
+    """
+    spans = []
+    for first, told in _blocks(text):
+        item = _LISTED.match(told)
+        begin, start = 0, item.end() if item else 0
+        for end in [*(mark.end() for mark in _END.finditer(told, start)), len(told)]:
+            if told[max(begin, start) : end].strip(" .!?;\t"):
+                lead = len(told[begin:end]) - len(told[begin:end].lstrip())
+                spans.append((first + begin + lead, first + begin + len(told[begin:end].rstrip())))
+            elif spans and told[begin:end].strip():  # further full stops
+                spans[-1] = (spans[-1][0], first + begin + len(told[begin:end].rstrip()))
+            begin = end
+    return spans
+
+
+def _blocks(text: str) -> Iterator[tuple[int, str]]:
+    """Lines that belong together, with the place in the text where they begin; line breaks within are spaces."""
+    lines = text.splitlines(keepends=True)
+    first = at = 0
+    parts: list[str] = []
+    for number, whole in enumerate(lines):
+        line = whole.splitlines()[0]
+        following = lines[number + 1].splitlines()[0] if number + 1 < len(lines) else ""
         start = following.lstrip()[:1]
         wraps = len(line) >= 50 and start != "" and (start.islower() or start.isdigit()) and not _LISTED.match(following)
         wraps = wraps or (start.islower() and not _LISTED.match(following))
-        joined.append((line[item.end() :] if item else line) + (" " if wraps else "\n"))
-    for line in "".join(joined).split("\n"):
-        for sentence in _END.split(line):
-            if sentence.strip():
-                yield sentence.strip()
+        parts.append(line + (" " * (len(whole) - len(line)) if wraps else ""))
+        at += len(whole)
+        if not wraps:
+            yield first, "".join(parts)
+            first, parts = at, []
 
 
 def clauses(words: Sequence[str]) -> list[tuple[int, int]]:

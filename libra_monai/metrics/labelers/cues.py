@@ -118,7 +118,7 @@ _CUES: dict[tuple[str, str], str] = {
         "no longer in place; no longer; withdrawn; normalized; normalization; return/returned to @adv* normal; "
         "complete clearing; evacuated; taken out; come out; re expanded; @all complete clearing; clearance; gone; completely clear; "
         "reexpanded; fully expanded; has/have @adv* cleared; been taken out; dissipated; dissipation; "
-        "not @adv* seen anymore; not @adv* seen any more/longer; not seen now; now absent; elimination; "
+        "not @adv* seen anymore; not @adv* seen any more/longer; not seen now; now absent; elimination; given way to; "
         "@all complete clearance; subsequent removal; subsequently resolved"
     ),
     (GONE, "on"): "no @adv* residual/remaining; without @adv* residual/remaining",

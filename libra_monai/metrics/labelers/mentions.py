@@ -69,7 +69,7 @@ def weighed(name: Name, raw: Sequence[str]) -> Mention | None:
         change = None
     return Mention(
         concept.name, _side(name), status, None if device else name.severity, change, concept.also,
-        raw[name.end - 1] if concept.name == SUPPORT else "",
+        raw[name.end - 1] if concept.name == SUPPORT and name.end - name.start == 1 else "",
     )  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def _points_back(clause: Clause) -> bool:
     return words[0] in _POINTING or (len(words) <= 7 and not _STUDY & set(words) and "lungs" not in words)
 
 
-_MEANT = {
+MEANT = {  # which devices a line or tube without a name of its own can be
     "tube": ("Endotracheal Tube", "Gastric Tube", "Chest Drain"), "catheter": ("Central Line", "Chest Drain"),
     "line": ("Central Line",), "drain": ("Chest Drain",), "device": ("Pacemaker",), "lead": ("Pacemaker",),
     "leads": ("Pacemaker",), "port": ("Central Line",), "sheath": ("Central Line",),
@@ -139,7 +139,7 @@ _MEANT = {
 
 def _named_before(mention: Mention, earlier: list[Mention]) -> Mention:
     """ "The tube" after "a chest tube" is that tube."""
-    for before in reversed(earlier if mention.generic in _MEANT else []):
-        if before.finding in _MEANT[mention.generic]:
+    for before in reversed(earlier if mention.generic in MEANT else []):
+        if before.finding in MEANT[mention.generic]:
             return replace(mention, finding=before.finding, side=mention.side or before.side, generic="")
     return mention

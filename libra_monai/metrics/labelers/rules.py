@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from libra_monai.metrics.labelers import cues as c
 from libra_monai.metrics.labelers.grammar import Clause, Name
+from libra_monai.metrics.labelers.idioms import read_idioms
 from libra_monai.metrics.labelers.phrases import DEVICES, SUPPORT
 from libra_monai.metrics.labelers.sides import bare, regions, severity_of, shares_side, side_of
 
@@ -43,6 +44,7 @@ def read_clause(clause: Clause) -> list[tuple[str, int]]:
     _measured(clause)
     _alternatives(clause)
     _describe(clause)
+    read_idioms(clause)
     _part_sides(clause)
     return unmet
 

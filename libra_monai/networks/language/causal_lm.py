@@ -100,7 +100,7 @@ class CausalLM(nn.Module):
         return splice_prompt(batch, slots, self.embed)
 
     def forward(self, batch: StudyBatch, slots: dict[str, Tensor]) -> LanguageOutput:
-        """Negative log likelihood of the answers.
+        """Negative log likelihood of the answers, without the ids of them that are not `learned`.
 
         Prompts are padded on the left and answers on the right, so the answer begins at one place in
         all rows and the head is computed there only.
@@ -115,16 +115,17 @@ class CausalLM(nn.Module):
         if batch.target_ids is None:
             raise ValueError("a loss needs target_ids; the batch has none")
         prompt, prompt_mask = self.prompt(batch, slots)
-        learned = batch.target_ids != IGNORE  # [B,R]
+        said = batch.target_ids != IGNORE  # [B,R]
+        learned = said if batch.learned is None else said & batch.learned
         answer = self.embed(batch.target_ids.clamp(min=0)).to(prompt.dtype)
-        mask = torch.cat([prompt_mask, learned], dim=1)
+        mask = torch.cat([prompt_mask, said], dim=1)
         inputs = {
             "inputs_embeds": torch.cat([prompt, answer], dim=1),
             "attention_mask": mask.long(),
             "position_ids": _positions(mask),
             "use_cache": False,
         }
-        loss, logits = self._loss(inputs, batch.target_ids)
+        loss, logits = self._loss(inputs, batch.target_ids.masked_fill(~learned, IGNORE))
         return LanguageOutput(loss, learned.sum(), logits)
 
     def _loss(self, inputs: dict[str, Any], targets: Tensor) -> tuple[Tensor, Tensor | None]:

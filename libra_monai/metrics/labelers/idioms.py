@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns of phrase whose meaning hangs on two names, or on a word that means much else: read after the cues of a clause."""
+
+from __future__ import annotations
+
+from libra_monai.metrics.labelers import cues as c
+from libra_monai.metrics.labelers.grammar import Clause, Name
+from libra_monai.metrics.labelers.phrases import DEVICES, SUPPORT
+
+_TAKEN_OUT = frozenset("is are was were has have been now since".split())  # may stand between a tube and `out`
+_AFTER_OUT = frozenset(", and since in on now".split())
+_EXCHANGED = frozenset("exchanged replaced exchange replacement".split())
+_PROPOSED = frozenset("should could would may might must can recommend recommended consider advise if".split())
+_LINES = frozenset("tube line catheter drain lead sheath port device".split())  # of support devices, what is exchanged
+_EXPLAINING = frozenset("likely probably presumably possibly possible probable suspicious consistent compatible represent representing "
+                        "reflect reflecting concern".split())  # fmt: skip
+_FILLING = frozenset(", which is are may could most to for of with a an be from".split())
+_AIR = frozenset("aeration ventilation expansion".split())
+_LEFT_OVER = frozenset("residual remaining".split())
+
+
+def read_idioms(clause: Clause) -> None:
+    """Apply all turns of phrase to the names of a clause.
+
+    Args:
+        clause: its cues have been read, and its sides.
+    """
+    _taken_out(clause)
+    _exchanged(clause)
+    _explained(clause)
+    _aerated(clause)
+
+
+def _taken_out(clause: Clause) -> None:
+    """ "Gastric tube out", "the tube is now out"."""
+    for name in clause.names:
+        at = name.end
+        while at < clause.end and clause.words[at] in _TAKEN_OUT:
+            at += 1
+        ends = at + 1 >= clause.end or clause.words[at + 1] in _AFTER_OUT
+        if _device(clause, name) and at < clause.end and clause.words[at] == "out" and ends:
+            name.changes.append((c.GONE, 0))
+
+
+def _exchanged(clause: Clause) -> None:
+    """A tube that was exchanged is a new one; one "exchanged for" a tube of another kind or side is gone."""
+    for at in range(clause.begin, clause.end):
+        if clause.words[at] not in _EXCHANGED or _PROPOSED & set(clause.words[clause.begin : at]):
+            continue
+        after = clause.words[at + 1] if at + 1 < clause.end else ""
+        if clause.words[at] in ("exchanged", "replaced"):
+            old = clause.subject(at, c.SAME) or clause.attribute(at + 1)
+        else:
+            old = clause.of_or_in(at + 1) or clause.nearest_back(at)
+        later = [n for n in clause.names if n.start > at and n.concept.name in (*DEVICES, SUPPORT)]
+        new = next(iter(later), None) if after in ("for", "by", "with") else None
+        for name in old:
+            if _device(clause, name):
+                name.changes.append((c.NEW if new is None or _same(name, new) else c.GONE, 0))
+        if new is not None:
+            new.changes.append((c.NEW, 0))
+
+
+def _explained(clause: Clause) -> None:
+    """ "New right consolidation, likely pneumonia": the explanation has the side and the change of what it explains."""
+    for first, second in zip(clause.names, clause.names[1:], strict=False):
+        gap = clause.words[first.end : second.start]
+        explains = bool(_EXPLAINING & set(gap)) and set(gap) <= _EXPLAINING | _FILLING
+        if not explains or not (_disease(first) and _disease(second)):
+            continue
+        second.side = second.side or first.side
+        if not second.changes and second.status in (None, c.LIKELY):
+            second.changes = list(first.changes)
+
+
+def _aerated(clause: Clause) -> None:
+    """ "Improved aeration at the left base with residual atelectasis": what remains lies there, and is less."""
+    for first, second in zip(clause.names, clause.names[1:], strict=False):
+        gap = clause.words[first.end : second.start]
+        if not (_AIR & set(clause.words[first.start : first.end]) and "with" in gap and _LEFT_OVER & set(gap)):
+            continue
+        if _disease(second) and second.status is None and c.BETTER in {kind for kind, _ in first.changes}:
+            second.side = second.side or first.side
+            if not second.changes:
+                second.changes.append((c.BETTER, 0))
+
+
+def _device(clause: Clause, name: Name) -> bool:
+    return name.concept.name in DEVICES or (name.concept.name == SUPPORT and clause.words[name.end - 1] in _LINES)
+
+
+def _same(old: Name, new: Name) -> bool:
+    return old.concept.name == new.concept.name and (old.side == new.side or None in (old.side, new.side))
+
+
+def _disease(name: Name) -> bool:
+    return name.concept.kind == "finding" and name.concept.name not in (*DEVICES, SUPPORT)
