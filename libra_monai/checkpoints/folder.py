@@ -21,7 +21,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from libra_monai.checkpoints.adapter_files import bare, check_targets, fold_in, has_adapters, is_plain_lora, read_adapters, save_adapter
+from libra_monai.checkpoints.adapter_files import (
+    bare,
+    check_targets,
+    fold_in,
+    has_adapters,
+    is_plain_lora,
+    read_adapters,
+    save_adapter,
+)
 from libra_monai.checkpoints.card import FORMAT, MODEL_FILE, POINTING
 from libra_monai.checkpoints.pointers import ADAPTER, BASE, Bases, Source, find_source, part_folder, pointer_to, weights_folder
 from libra_monai.checkpoints.published.readers import WeightFiles, weight_files
@@ -167,8 +175,8 @@ def _pointer(model: ReportModel, name: str, base: str | Path | None, folder: Pat
     try:
         pointer, source = pointer_to(base, name, folder)
         same = is_unchanged(part, source)
-    except ModelError as error:
-        logger.info("%s is saved in full: %s", name, error.what)
+    except (ModelError, OSError) as error:
+        logger.info("%s is saved in full: %s", name, getattr(error, "what", error))
         return None
     if not same:
         logger.warning("%s is saved in full: it is no longer what %s holds", name, base)
