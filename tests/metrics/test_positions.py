@@ -90,3 +90,9 @@ def test_without_a_word_of_position_there_is_no_value():
 def test_the_metric_is_scored_by_its_registered_name():
     scores = score_reports(["Malpositioned ETT."], ["Malpositioned ETT."], ["position_f1"], resamples=10)
     assert scores["malposition_micro_f1"]["value"] == 1 and scores["missed_malposition_rate"]["value"] == 0
+
+
+def test_a_text_of_forty_thousand_tubes_is_read():
+    """It took two minutes while "the tube" was looked up among all mentions before it."""
+    text = "The ET tube is malpositioned. " + "tube " * 40_000
+    assert read_positions(text) == {ETT: BAD}

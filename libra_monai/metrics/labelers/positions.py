@@ -15,7 +15,7 @@ from libra_monai.metrics.labelers.clauses import clauses, sentences
 from libra_monai.metrics.labelers.lexicon import Lexicon, base_form, plain, words_of
 from libra_monai.metrics.labelers.mentions import GONE
 from libra_monai.metrics.labelers.phrases import DEVICES, SUPPORT, Concept, names
-from libra_monai.metrics.labelers.reader import MEANT, read_report
+from libra_monai.metrics.labelers.reader import MEANT, REMEMBERED, read_report
 from libra_monai.metrics.labelers.sides import bare
 
 SATISFACTORY, MALPOSITIONED, PAST = "satisfactory", "malpositioned", "past"
@@ -64,11 +64,16 @@ def read_positions(text: str | None) -> dict[str, str]:
     Args:
         text: a report or a section of one.
     """
-    return dict(_remembered(text or ""))
+    text = text or ""
+    return dict(_remembered(text) if len(text) <= REMEMBERED else _read(text))
 
 
 @lru_cache(maxsize=32768)
 def _remembered(text: str) -> tuple[tuple[str, str], ...]:
+    return _read(text)
+
+
+def _read(text: str) -> tuple[tuple[str, str], ...]:
     there = {m.finding for m in read_report(text) if m.status != GONE and m.finding in DEVICES}
     if not there or not _WORTH.search(text.lower()):
         return ()

@@ -19,7 +19,7 @@ from libra_monai.metrics.labelers.mentions import Mention, turned, weighed
 from libra_monai.metrics.labelers.phrases import names
 from libra_monai.metrics.labelers.rules import read_clause
 
-_REMEMBERED = 5000  # letters of the longest text that is kept
+REMEMBERED = 5000  # letters of the longest text that is kept
 _POINTING = frozenset("this these it they both which that those he she patient".split())
 _STUDY = frozenset("exam examination study radiograph film appearance chest finding".split())
 
@@ -30,7 +30,7 @@ def read_report(text: str | None) -> tuple[Mention, ...]:
     Args:
         text: a report or a section of one; None and empty give nothing.
     """
-    return _remembered(text or "") if len(text or "") <= _REMEMBERED else tuple(_read(text or ""))
+    return _remembered(text or "") if len(text or "") <= REMEMBERED else tuple(_read(text or ""))
 
 
 @lru_cache(maxsize=32768)
@@ -46,6 +46,7 @@ def _same(mention: Mention) -> Mention:
 
 def _read(text: str) -> list[Mention]:
     mentions: list[Mention] = []
+    devices: dict[str, Mention] = {}  # the last mention of each, the last one named last
     last = 0  # where the mentions of the sentence before begin
     for sentence in sentences(text):
         found, pending = _read_sentence(sentence)
@@ -55,7 +56,9 @@ def _read(text: str) -> list[Mention]:
             continue
         last = len(mentions)
         for mention in found:
-            mentions.append(_named_before(mention, mentions))
+            mentions.append(_named_before(mention, devices))
+            devices.pop(mentions[-1].finding, None)
+            devices[mentions[-1].finding] = mentions[-1]
     return mentions
 
 
@@ -137,9 +140,9 @@ MEANT = {  # which devices a line or tube without a name of its own can be
 }  # fmt: skip
 
 
-def _named_before(mention: Mention, earlier: list[Mention]) -> Mention:
+def _named_before(mention: Mention, devices: dict[str, Mention]) -> Mention:
     """ "The tube" after "a chest tube" is that tube."""
-    for before in reversed(earlier if mention.generic in MEANT else []):
+    for before in reversed(devices.values() if mention.generic in MEANT else ()):
         if before.finding in MEANT[mention.generic]:
             return replace(mention, finding=before.finding, side=mention.side or before.side, generic="")
     return mention
