@@ -61,6 +61,8 @@ def named_tensors(module: nn.Module) -> dict[str, Tensor]:
     Args:
         module: any part.
     """
+    if ranks.world_size() == 1:
+        return {name: value.detach() for name, value in module.state_dict().items()}  # layers of few bits hand out floats there
     found: dict[str, Tensor] = {}
     for name, child in module.named_modules(remove_duplicate=False):
         prefix = f"{name}." if name else ""
