@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from monai.data import DataLoader
+from monai.data.utils import worker_init_fn
 from monai.transforms import Compose
 
 from libra_monai.data.dataset import StudyDataset
@@ -47,7 +49,14 @@ def batches(
         num_workers=num_workers,
         collate_fn=collate,
         persistent_workers=num_workers > 0,
+        worker_init_fn=_begin_worker,
     )
+
+
+def _begin_worker(number: int) -> None:
+    """A cluster's SIGTERM goes to all processes; the one that trains decides when reading ends."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    worker_init_fn(number)
 
 
 def chain(first: Callable, then: Sequence[Callable] | None) -> Compose:

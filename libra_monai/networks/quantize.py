@@ -96,8 +96,8 @@ def stored(parameter: Tensor) -> tuple[int, int]:
         extra = [state.absmax, *([inner.absmax] if inner is not None else [])]
         return state.shape.numel(), sum(t.numel() * t.element_size() for t in (parameter.data, *extra))
     if hasattr(parameter, "__tensor_flatten__"):  # torchao
-        pieces = [getattr(parameter, name) for name in parameter.__tensor_flatten__()[0]]
-        return parameter.numel(), sum(t.numel() * t.element_size() for t in pieces if t is not None)
+        pieces = [getattr(parameter, name) for name in parameter.__tensor_flatten__()[0]]  # of a sharded one: this process's part
+        return parameter.numel(), sum(t.numel() * t.element_size() for t in pieces if isinstance(t, Tensor))
     return parameter.numel(), parameter.numel() * parameter.element_size()
 
 

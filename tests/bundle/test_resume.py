@@ -61,7 +61,7 @@ def _same(a, b):
 @pytest.mark.parametrize(
     ("overlays", "more"),
     [
-        (["stage/align"], {"schedule#name": "linear"}),
+        (["stage/align"], {"schedule#name": "linear", "amp": "fp16"}),
         (["stage/finetune_lora"], {"lora": {"r": 4, "lora_dropout": 0.1}, "group_by": "findings", "num_workers": 1}),
         (["stage/pretrain_encoder"], {"micro_batch": 1}),
     ],

@@ -77,6 +77,8 @@ def test_processes_share_an_evaluation_without_repeats_or_losses(monkeypatch):
         assert len(list(batches)) == len(batches)
         seen += [index for batch in batches for index in batch]
     assert sorted(seen) == list(range(10))
+    with pytest.raises(ConfigError, match="2 studies do not reach for 3 processes"):
+        EvaluationBatches(2, 1)
 
 
 def test_weights_decide_how_often_each_dataset_comes():

@@ -31,7 +31,7 @@ SCRIPT = textwrap.dedent(
 
     def act(engine):
         if engine.state.iteration == at:
-            os.kill(os.getpid(), getattr(signal, what))
+            os.kill(-os.getpid() if os.getpgrp() == os.getpid() else os.getpid(), getattr(signal, what))
 
     if at:
         trainer.add_event_handler(Events.ITERATION_STARTED, act)
@@ -41,9 +41,10 @@ SCRIPT = textwrap.dedent(
 )
 
 
-def _run(overlays, options, at=None, what="SIGKILL"):
+def _run(overlays, options, at=None, what="SIGKILL", group=False):
+    """A training in a process of its own that sends itself, or its whole group, a signal at a step."""
     words = [sys.executable, "-c", SCRIPT, json.dumps([overlays, options, at, what])]
-    return subprocess.run(words, capture_output=True, text=True, timeout=300)
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, start_new_session=group)
 
 
 def _options(phantom, out, **more):
@@ -104,9 +105,10 @@ def test_killed_at_any_moment_while_it_saves_at_every_step(phantom, tmp_path):
     assert _same(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_sigterm_saves_and_exits_with_success(phantom, tmp_path):
-    options = _options(phantom, tmp_path / "asked", save_interval=None)
-    stopped = _run(["stage/align"], options, at=5, what="SIGTERM")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_sigterm_to_all_of_a_run_saves_and_exits_with_success(phantom, tmp_path, workers):
+    options = _options(phantom, tmp_path / "asked", save_interval=None, num_workers=workers)
+    stopped = _run(["stage/align"], options, at=5, what="SIGTERM", group=True)
     assert stopped.returncode == 0 and "stopped at step 5 of 12 by SIGTERM" in stopped.stderr
     assert [p.name for p in (tmp_path / "asked" / "checkpoints").iterdir()] == ["step_00000005"]
     assert not (tmp_path / "asked" / "last").exists()
@@ -117,7 +119,7 @@ def test_sigterm_saves_and_exits_with_success(phantom, tmp_path):
 
 def test_a_reading_process_that_dies_is_told_and_the_run_goes_on_later(phantom, tmp_path):
     script = SCRIPT.replace(
-        "os.kill(os.getpid(), getattr(signal, what))",
+        "os.kill(-os.getpid() if os.getpgrp() == os.getpid() else os.getpid(), getattr(signal, what))",
         "[os.kill(w.pid, signal.SIGKILL) for w in engine._dataloader_iter._workers]",
     ).replace("ITERATION_STARTED", "ITERATION_COMPLETED")
     options = _options(phantom, tmp_path, num_workers=1, batch_size=1)
