@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,7 +45,7 @@ def batches(
         sampler: Any = TrainingBatches(len(dataset), batch_size, seed, lengths, **mixture)
     else:
         sampler = EvaluationBatches(len(dataset), batch_size)
-    return DataLoader(
+    loader = DataLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=num_workers,
@@ -51,12 +53,22 @@ def batches(
         persistent_workers=num_workers > 0,
         worker_init_fn=_begin_worker,
     )
+    if num_workers:
+        atexit.register(_end_reading, weakref.ref(loader))
+    return loader
 
 
 def _begin_worker(number: int) -> None:
-    """A cluster's SIGTERM goes to all processes; the one that trains decides when reading ends."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """A cluster's SIGTERM goes to all processes; the first is ignored, since the process that trains says when reading ends."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     worker_init_fn(number)
+
+
+def _end_reading(loader: weakref.ref[DataLoader]) -> None:
+    """Let the reading processes go before Python's own end, which would send them the one signal they ignore, and wait."""
+    found = loader()
+    if found is not None:
+        found._iterator = None
 
 
 def chain(first: Callable, then: Sequence[Callable] | None) -> Compose:

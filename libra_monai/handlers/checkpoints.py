@@ -167,9 +167,9 @@ class Checkpoints:
     def _explain(self, engine: Engine, error: BaseException) -> None:
         """Say it in our words where torch's do not help; Ignite hands an error to the first handler that takes it."""
         self._release_sigterm()
-        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        if _reader_died(engine, error):
             raise TrainingError(
-                f"a reading process died at step {engine.state.iteration + 1} ({str(error).splitlines()[0]})",
+                f"a reading process died at step {engine.state.iteration + 1} ({type(error).__name__}: {str(error).partition(chr(10))[0]})",
                 "Often the memory is full: lower num_workers. The same command goes on from the last checkpoint.",
             ) from error
         raise error
@@ -185,6 +185,14 @@ class Checkpoints:
 
     def _ask_to_stop(self, number: int, frame: Any) -> None:
         self.asked_to_stop = True
+
+
+def _reader_died(engine: Engine, error: BaseException) -> bool:
+    """Whether an error is that of a reading process that ended; what it had sent half shows as a broken connection."""
+    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        return True
+    workers = getattr(engine._dataloader_iter, "_workers", ())
+    return isinstance(error, (OSError, EOFError)) and not all(worker.is_alive() for worker in workers)
 
 
 def trained_state(network: nn.Module) -> dict[str, Tensor]:

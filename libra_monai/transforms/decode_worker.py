@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 from typing import Any, BinaryIO
 
@@ -115,6 +116,7 @@ def _picture(data: bytes, options: dict[str, Any]) -> Any:
 
 
 def _limit() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a cluster's goes to all processes; the parent decides when this one ends
     try:
         import resource
     except ImportError:  # no such limits on Windows
