@@ -18,7 +18,7 @@ from typing import Any
 PATIENTS, SEED = 3500, 100
 VERSION = "0.2.0"
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}  # a rank of 64 takes twice the time, for a width of 192
-EPOCHS = {"pretrain_encoder": 7, "pretrain_connector": 7, "pretrain_reading": 2, "align": 2, "finetune_lora": 5}
+EPOCHS = {"pretrain_encoder": 7, "pretrain_connector": 7, "pretrain_reading": 2, "align": 2, "finetune_lora": 3}
 # stages that compare learn it from pairs in which any study of the patient, or the same picture, is the prior
 WITH_PAIRS = ("pretrain_connector", "align", "finetune_lora")
 CARD = {"name": "libra_tiny", "version": VERSION, "training_data": "synthetic"}
