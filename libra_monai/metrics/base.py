@@ -34,6 +34,7 @@ class ReportMetric(ABC):
         cleaner: registered cleaner applied to both texts first.
     """
 
+    by_default = True  # whether it is computed where no metrics are named
     lower_is_better: tuple[str, ...] = ()  # names of values that are better when smaller
 
     def __init__(self, cleaner: str = "none") -> None:

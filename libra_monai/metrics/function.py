@@ -33,6 +33,8 @@ class FunctionMetric(ReportMetric):
         ConfigError: there is no such function.
     """
 
+    by_default = False
+
     def __init__(self, function: str | Callable, value: str | None = None, lower: bool = False, cleaner: str = "none") -> None:
         self.function = find_function(function) if isinstance(function, str) else function
         self.value_name = value or self.function.__name__

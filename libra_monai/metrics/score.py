@@ -27,7 +27,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def build_metrics(profile: str | None = None) -> list[ReportMetric]:
-    """The metrics of a profile; without one, every registered metric with its defaults.
+    """The metrics of a profile; without one, every registered metric that needs no arguments.
 
     Args:
         profile: a name of `PROFILES`, or None.
@@ -36,7 +36,8 @@ def build_metrics(profile: str | None = None) -> list[ReportMetric]:
         ConfigError: there is no such profile.
     """
     if profile is None:
-        return [registry.build("metric", name) for name in registry.names("metric")]
+        names = [name for name in registry.names("metric") if getattr(registry.find("metric", name), "by_default", True)]
+        return [registry.build("metric", name) for name in names]
     if profile not in PROFILES:
         raise ConfigError(f"profile '{profile}' does not exist", did_you_mean(profile, PROFILES))
     return [registry.build("metric", name, **arguments) for name, arguments in PROFILES[profile].items()]
