@@ -94,7 +94,7 @@ def test_the_metric_of_the_guide_decides_what_is_best(place, tmp_path, mix):
         "libra-monai run train stage/align my_metric.json --max_epochs 1 --train_limit 4 --val_limit 4 --output_dir runs/mine "
         f"--save_interval null --data_root {place}/runs/phantom 2>&1"
     )
-    assert re.search(r"saved runs/mine/best: \d\.\d+ by " + ("a mix" if mix else "number_recall"), _shell(command, tmp_path))
+    assert re.search(r"saved runs/mine/best: \d\.\d+ by " + ("a mix" if mix else "side_recall"), _shell(command, tmp_path))
 
 
 def test_the_plugin_of_the_guide_trains(place, tmp_path):
