@@ -20,7 +20,7 @@ VIEWS = ("current", "prior", "lateral")
 IMAGE_SLOT = "image"
 SLOT_IDS = {IMAGE_SLOT: -200, "retrieved": -201}  # placeholder ids in `input_ids`; -200 as in LLaVA and Libra
 FAILURE = "failure"  # key of an item that could not be read
-UNLEARNED = "unlearned"  # key of a record in training: section -> spans of its text that are read but not learned
+WEIGHTS = "weights"  # key of a record in training: section -> (start, end, weight) of spans whose loss counts otherwise
 IGNORE = -100  # marks positions of `target_ids` that are not learned; the index torch's cross entropy skips
 
 Record = Mapping[str, Any]  # one item of the datalist, see libra_monai/data/schema.py
@@ -40,7 +40,7 @@ class StudyBatch:
         records: the B datalist items, for texts and labels that losses and metrics need.
         notes: what is to be said of each study's pictures.
         failures: studies that were meant to be here and could not be read.
-        learned: BoolTensor[B,R], False on report ids that are read but not learned; None if all are learned.
+        weights: FloatTensor[B,R], how much the loss of each report id counts, 0 if it is read but not learned; None is 1.
     """
 
     images: Tensor
@@ -52,7 +52,7 @@ class StudyBatch:
     records: list[Record] = field(default_factory=list)
     notes: list[PictureNotes] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    learned: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.study_ids)
@@ -70,7 +70,7 @@ class StudyBatch:
             input_ids=move(self.input_ids),
             attention_mask=move(self.attention_mask),
             target_ids=move(self.target_ids),
-            learned=move(self.learned),
+            weights=move(self.weights),
         )
 
     def split(self, size: int) -> list[StudyBatch]:
@@ -97,7 +97,7 @@ class StudyBatch:
             input_ids=self.input_ids[rows],
             attention_mask=self.attention_mask[rows],
             target_ids=None if self.target_ids is None else self.target_ids[rows],
-            learned=None if self.learned is None else self.learned[rows],
+            weights=None if self.weights is None else self.weights[rows],
             study_ids=self.study_ids[rows],
             records=self.records[rows],
             notes=self.notes[rows],

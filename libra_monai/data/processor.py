@@ -25,7 +25,7 @@ from libra_monai.text import encode_conversation, encode_prompt, load_tokenizer,
 from libra_monai.text.prompts import Prompt, find_prompt
 from libra_monai.transforms import FitSquare, StudyPicturesd
 from libra_monai.transforms.reading import reader
-from libra_monai.types import IGNORE, UNLEARNED, VIEWS, Failure, Generation, PictureNotes, StudyBatch
+from libra_monai.types import IGNORE, VIEWS, WEIGHTS, Failure, Generation, PictureNotes, StudyBatch
 
 _FILE = "processor.json"
 
@@ -118,13 +118,13 @@ class StudyProcessor:
             training: prompts as in training, where the template opens answers otherwise in generation.
         """
         failures = [item[FAILURE] for item in items if FAILURE in item]
-        good, texts, passed = [], [], []
+        good, texts, weighed = [], [], []
         for item in items:
             if FAILURE in item:
                 continue
             try:
                 texts.append(self._texts(item, training))
-                passed.append(self._passed_over(item, texts[-1][1]))
+                weighed.append(self._weighed(item, texts[-1][1]))
                 good.append(item)
             except StudyError as error:
                 failures.append(failure_of(error, item["record"]))
@@ -142,7 +142,7 @@ class StudyProcessor:
             records=[item["record"] for item in good],
             notes=[_notes(item) for item in good],
             failures=failures,
-            learned=_learned(targets, passed) if answered and any(passed) else None,
+            weights=_weights(targets, weighed) if answered and any(weighed) else None,
         )
 
     def collate_for_training(self, items: Sequence[Mapping[str, Any]]) -> StudyBatch:
@@ -203,16 +203,17 @@ class StudyProcessor:
         before, target = split_answer(encode_conversation(self.tokenizer, self.template, turns, num_bos=self.num_bos))
         return before if training else prompt, target
 
-    def _passed_over(self, item: Mapping[str, Any], target: list[int] | None) -> list[tuple[int, int]]:
-        """Which ids of the answer are read but not learned, see `UNLEARNED`."""
+    def _weighed(self, item: Mapping[str, Any], target: list[int] | None) -> list[tuple[int, int, float]]:
+        """Which ids of the answer count otherwise in the loss, see `WEIGHTS`."""
         prompt = self.prompt_of(item)
-        spans = (item.get(UNLEARNED) or {}).get(prompt.target)
+        spans = (item.get(WEIGHTS) or {}).get(prompt.target)
         if not spans or target is None:
             return []
         turn = (request_text(prompt, item), item[prompt.target])
         before, _ = split_answer(encode_conversation(self.tokenizer, self.template, [turn], num_bos=self.num_bos))
-        places = places_of(self.tokenizer, self.template, turn, spans, self.num_bos)
-        return [(start - len(before), end - len(before)) for start, end in places]
+        places = places_of(self.tokenizer, self.template, turn, [(start, end) for start, end, _ in spans], self.num_bos)
+        weights = [weight for _, _, weight in spans]
+        return [(a - len(before), b - len(before), weight) for (a, b), weight in zip(places, weights, strict=True)]
 
     def _missing_target(self, item: Mapping[str, Any]) -> dict[str, Any] | None:
         if FAILURE in item:
@@ -340,12 +341,12 @@ def _pad_left(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def _learned(targets: list[list[int]], passed: list[list[tuple[int, int]]]) -> Tensor:
-    learned = torch.ones(len(targets), max(map(len, targets)), dtype=torch.bool)
-    for row, places in enumerate(passed):
-        for start, end in places:
-            learned[row, start:end] = False
-    return learned
+def _weights(targets: list[list[int]], weighed: list[list[tuple[int, int, float]]]) -> Tensor:
+    weights = torch.ones(len(targets), max(map(len, targets)))
+    for row, places in enumerate(weighed):
+        for start, end, weight in places:
+            weights[row, start:end] *= weight
+    return weights
 
 
 def _pad_right(rows: list[list[int]]) -> Tensor:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steps for MONAI's supervised trainer and evaluator, and the start and end of a run."""
 
+from libra_monai.engines.change_weights import WeighChangesd
 from libra_monai.engines.data import batches, chain
 from libra_monai.engines.distributed import distribute
 from libra_monai.engines.prior_dropout import RandDropPriord
@@ -16,6 +17,7 @@ __all__ = [
     "RandDropPriord",
     "TrainingStep",
     "Validate",
+    "WeighChangesd",
     "batches",
     "chain",
     "distribute",

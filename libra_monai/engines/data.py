@@ -6,7 +6,7 @@ from __future__ import annotations
 import atexit
 import signal
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from monai.data import DataLoader
@@ -14,6 +14,7 @@ from monai.data.utils import worker_init_fn
 from monai.transforms import Compose
 
 from libra_monai.data.dataset import StudyDataset
+from libra_monai.engines.change_weights import WeighChangesd
 from libra_monai.engines.sampling import EvaluationBatches, TrainingBatches
 from libra_monai.types import StudyBatch
 
@@ -71,11 +72,14 @@ def _end_reading(loader: weakref.ref[DataLoader]) -> None:
         found._iterator = None
 
 
-def chain(first: Callable, then: Sequence[Callable] | None) -> Compose:
-    """A transform followed by optional further ones.
+def chain(
+    first: Callable, then: Sequence[Callable] | None = None, change_weights: Mapping[str, float] | None = None
+) -> Compose:
+    """A transform followed by optional further ones, and by the weights of what the report claims.
 
     Args:
         first: usually `processor.pictures(...)`.
         then: from the configuration, such as augmentations.
+        change_weights: change -> weight of its sentences in the loss, see `WeighChangesd`.
     """
-    return Compose([first, *(then or [])])
+    return Compose([first, *(then or []), *([WeighChangesd(change_weights)] if change_weights else [])])

@@ -19,7 +19,7 @@ from libra_monai.errors import ConfigError, did_you_mean
 from libra_monai.metrics.labelers.changes import claims_change
 from libra_monai.metrics.labelers.clauses import sentence_spans
 from libra_monai.text.prompts import find_prompt
-from libra_monai.types import FAILURE, UNLEARNED, Record
+from libra_monai.types import FAILURE, WEIGHTS, Record
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ class PriorText(Transform):
     many of them are `cut`.
 
     Args:
-        policy: `keep` does nothing. `mask` leaves the sentences in the text a model reads, and notes their spans under
-            `UNLEARNED`, so that no loss is taken on their tokens. `drop` removes them.
+        policy: `keep` does nothing. `mask` leaves the sentences in the text a model reads, and gives their spans no
+            weight (`WEIGHTS`), so that no loss is taken on their tokens. `drop` removes them.
         sections: sections of the record that can be references.
 
     Raises:
@@ -66,13 +66,27 @@ class PriorText(Transform):
             if claims and self.policy == DROP:
                 item[section] = without(text, claims) or None
             elif claims:
-                item[UNLEARNED] = {**item.get(UNLEARNED, {}), section: claims}
+                item = with_weights(item, section, claims, 0.0)
         return item
 
     @property
     def share(self) -> float:
         """Share of the sentences seen that were cut, 0 to 1."""
         return self.counts["cut"] / max(self.counts["sentences"], 1)
+
+
+def with_weights(record: Record, section: str, spans: Sequence[tuple[int, int]], weight: float) -> dict[str, Any]:
+    """A record with one more weight on the loss of some spans of a section.
+
+    Args:
+        record: in training.
+        section: what holds the spans.
+        spans: start and end in letters.
+        weight: factor on the loss of their tokens; 0 learns nothing of them.
+    """
+    known = record.get(WEIGHTS) or {}
+    more = [*known.get(section, []), *((start, end, weight) for start, end in spans)]
+    return {**record, WEIGHTS: {**known, section: more}}
 
 
 def with_prior_text(records: Sequence[Record], policy: str = KEEP, prompt: str = "findings") -> list[Record]:

@@ -16,7 +16,7 @@ from libra_monai.engines.prior_text import claim_spans, has_prior, without
 from libra_monai.errors import ConfigError
 from libra_monai.metrics.labelers.changes import claims_change
 from libra_monai.metrics.labelers.findings import present_findings
-from libra_monai.types import FAILURE, IGNORE, UNLEARNED
+from libra_monai.types import FAILURE, IGNORE, WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_studies_with_a_prior_and_clean_ones_pass_untouched(studies):
 
 def test_keeping_gives_the_same_batch_to_the_byte(tiny, polluted, studies):
     plain, kept = (_batch(tiny, polluted, records) for records in (studies[:8], with_prior_text(studies[:8], "keep")))
-    assert kept.learned is None and torch.equal(plain.target_ids, kept.target_ids)
+    assert kept.weights is None and torch.equal(plain.target_ids, kept.target_ids)
     assert torch.equal(plain.input_ids, kept.input_ids) and plain.records == kept.records
 
 
@@ -83,7 +83,7 @@ def test_masked_tokens_are_read_but_not_learned(tiny, polluted, studies):
     assert torch.equal(plain.target_ids, masked.target_ids) and torch.equal(plain.input_ids, masked.input_ids)
     tokenizer, end = tiny.processor.tokenizer, tiny.processor.tokenizer.eos_token_id
     for row, record in enumerate(chosen):
-        ids, learned = masked.target_ids[row], masked.learned[row]
+        ids, learned = masked.target_ids[row], masked.weights[row] > 0
         read = tokenizer.decode(ids[(ids != IGNORE) & learned & (ids != end)])
         assert read.split() == without(record["findings"], claim_spans(record["findings"])).split()
         assert learned[ids == end].all()
@@ -95,7 +95,7 @@ def test_masked_tokens_are_read_but_not_learned(tiny, polluted, studies):
     each = torch.nn.functional.cross_entropy(
         all_.logits.transpose(1, 2), plain.target_ids, ignore_index=IGNORE, reduction="none"
     )
-    passed = ~masked.learned & (plain.target_ids != IGNORE)
+    passed = (masked.weights == 0) & (plain.target_ids != IGNORE)
     assert some.num_tokens == all_.num_tokens - passed.sum() < all_.num_tokens
     assert float(some.loss_sum) == pytest.approx(float(all_.loss_sum - each[passed].sum()), rel=1e-4)
 
@@ -146,9 +146,9 @@ def test_reports_without_statements_lose_their_claims(tiny, polluted, studies, p
     made = change(item)
     assert made["prior"] is None
     if policy == "drop":
-        assert made["findings"] == "No effusion." and UNLEARNED not in made
+        assert made["findings"] == "No effusion." and WEIGHTS not in made
     else:
-        assert made["findings"] == item["findings"] and made["record"][UNLEARNED] == {"findings": [(0, 16)]}
+        assert made["findings"] == item["findings"] and made["record"][WEIGHTS] == {"findings": [(0, 16, 0.0)]}
     claims = {**item, "findings": "Unchanged edema."}
     assert policy == "mask" or change(claims)["prior"] is not None  # nothing would be left to learn
 

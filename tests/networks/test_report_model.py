@@ -190,13 +190,26 @@ def test_the_table_of_parameters_counts_what_is_trained_and_how():
     assert len({len(line) for line in rows.values()}) == 1
 
 
-def test_no_gradient_comes_from_answer_tokens_that_are_not_learned(batch):
+def test_no_gradient_comes_from_answer_tokens_without_weight(batch):
     model = make_model(trainable={"language": True})
     model.language.keep_logits = True
-    batch.learned = batch.target_ids != 9
+    batch.weights = (batch.target_ids != 9).float()
     output = model(batch)
     (slope,) = torch.autograd.grad(output.loss_sum, output.logits)
-    assert torch.equal(slope.abs().sum(dim=-1) > 0, batch.learned & (batch.target_ids != IGNORE))
+    assert torch.equal(slope.abs().sum(dim=-1) > 0, (batch.weights > 0) & (batch.target_ids != IGNORE))
     assert output.num_tokens == 9
-    whole = replace(batch, learned=torch.ones_like(batch.learned))
-    assert torch.equal(model(whole).loss_sum, model(replace(batch, learned=None)).loss_sum)
+    whole = replace(batch, weights=torch.ones_like(batch.weights))
+    torch.testing.assert_close(model(whole).loss_sum, model(replace(batch, weights=None)).loss_sum)
+
+
+@pytest.mark.parametrize("keep_logits", [True, False])
+def test_the_loss_of_an_answer_token_counts_by_its_weight(batch, keep_logits):
+    model = make_model(trainable={"language": True})
+    model.language.keep_logits = keep_logits
+    model.language.chunk = 3
+    one = torch.zeros(batch.target_ids.shape)
+    one[0, 1] = 1.0
+    plain, single = model(batch).loss_sum, model(replace(batch, weights=one)).loss_sum
+    heavier = model(replace(batch, weights=1.0 + 2.5 * one))
+    torch.testing.assert_close(heavier.loss_sum, plain + 2.5 * single)
+    assert single > 0 and heavier.num_tokens == (batch.target_ids != IGNORE).sum()

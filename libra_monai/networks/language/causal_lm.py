@@ -100,7 +100,7 @@ class CausalLM(nn.Module):
         return splice_prompt(batch, slots, self.embed)
 
     def forward(self, batch: StudyBatch, slots: dict[str, Tensor]) -> LanguageOutput:
-        """Negative log likelihood of the answers, without the ids of them that are not `learned`.
+        """Negative log likelihood of the answers; `weights` of the batch say how much each id counts.
 
         Prompts are padded on the left and answers on the right, so the answer begins at one place in
         all rows and the head is computed there only.
@@ -116,7 +116,7 @@ class CausalLM(nn.Module):
             raise ValueError("a loss needs target_ids; the batch has none")
         prompt, prompt_mask = self.prompt(batch, slots)
         said = batch.target_ids != IGNORE  # [B,R]
-        learned = said if batch.learned is None else said & batch.learned
+        learned = said if batch.weights is None else said & (batch.weights > 0)
         answer = self.embed(batch.target_ids.clamp(min=0)).to(prompt.dtype)
         mask = torch.cat([prompt_mask, said], dim=1)
         inputs = {
@@ -125,10 +125,12 @@ class CausalLM(nn.Module):
             "position_ids": _positions(mask),
             "use_cache": False,
         }
-        loss, logits = self._loss(inputs, batch.target_ids.masked_fill(~learned, IGNORE))
+        loss, logits = self._loss(inputs, batch.target_ids.masked_fill(~learned, IGNORE), batch.weights)
         return LanguageOutput(loss, learned.sum(), logits)
 
-    def _loss(self, inputs: dict[str, Any], targets: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _loss(
+        self, inputs: dict[str, Any], targets: Tensor, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Summed loss of targets [B,R], the last R of the inputs' places, and their logits [B,R,V] on request."""
         if self.gradient_checkpointing:
             recompute_blocks(self.model)  # here, since `ckpt` may have brought another model
@@ -136,9 +138,9 @@ class CausalLM(nn.Module):
         last = targets.shape[1] + 1
         if self.keep_logits or not knows_head(self.model):
             logits = run(self.model, {**inputs, "logits_to_keep": last}).logits[:, :-1]  # each place predicts the next
-            return plain_loss(logits, targets), logits if self.keep_logits else None
+            return plain_loss(logits, targets, weights), logits if self.keep_logits else None
         states = run(self.model.base_model, inputs).last_hidden_state
-        return lean_loss(self.model, states[:, -last:-1], targets, self.chunk), None
+        return lean_loss(self.model, states[:, -last:-1], targets, self.chunk, weights), None
 
     @torch.no_grad()
     def generate(self, batch: StudyBatch, slots: dict[str, Tensor], decoding: Decoding) -> list[Generation]:

@@ -27,7 +27,7 @@ def knows_head(model: nn.Module) -> bool:
     return model.config.model_type in KNOWN_HEADS
 
 
-def lean_loss(model: Any, states: Tensor, targets: Tensor, chunk: int) -> Tensor:
+def lean_loss(model: Any, states: Tensor, targets: Tensor, chunk: int, weights: Tensor | None = None) -> Tensor:
     """Summed cross entropy of the learned places.
 
     Args:
@@ -35,29 +35,40 @@ def lean_loss(model: Any, states: Tensor, targets: Tensor, chunk: int) -> Tensor
         states: [B,R,H] last hidden states, each at the place that predicts the target.
         targets: [B,R], `IGNORE` where nothing is learned.
         chunk: places at a time.
+        weights: [B,R], a factor on the loss of each place; None is 1.
     """
     head, cap = model.get_output_embeddings(), getattr(model.config, "final_logit_softcapping", None)
     learned = targets != IGNORE
     states, wanted = states[learned], targets[learned]  # [n,H] and [n]
     if len(wanted) == 0:
         return states.float().sum()  # zero, and part of the graph
-    pieces = zip(states.split(chunk), wanted.split(chunk), strict=True)
+    heavy = [None] * len(wanted.split(chunk)) if weights is None else weights[learned].split(chunk)
+    pieces = zip(states.split(chunk), wanted.split(chunk), heavy, strict=True)
     return torch.stack([_piece(head, cap, *piece) for piece in pieces]).sum()
 
 
-def plain_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Summed cross entropy of the learned places, from all logits [B,R,V] and targets [B,R]."""
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum")
+def plain_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Summed cross entropy of the learned places, from all logits [B,R,V], targets and weights [B,R]."""
+    return _summed(logits.flatten(0, 1), targets.flatten(), None if weights is None else weights.flatten())
 
 
-def _piece(head: nn.Module, cap: float | None, states: Tensor, targets: Tensor) -> Tensor:
+def _piece(head: nn.Module, cap: float | None, states: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
     if not torch.is_grad_enabled():
-        return _piece_loss(head, cap, states, targets)
-    return checkpoint(_piece_loss, head, cap, states, targets, use_reentrant=False, preserve_rng_state=False)
+        return _piece_loss(head, cap, states, targets, weights)
+    return checkpoint(_piece_loss, head, cap, states, targets, weights, use_reentrant=False, preserve_rng_state=False)
 
 
-def _piece_loss(head: nn.Module, cap: float | None, states: Tensor, targets: Tensor) -> Tensor:
+def _piece_loss(
+    head: nn.Module, cap: float | None, states: Tensor, targets: Tensor, weights: Tensor | None
+) -> Tensor:
     logits = head(states)  # [chunk,V]
     if cap is not None:
         logits = torch.tanh(logits / cap) * cap
-    return F.cross_entropy(logits.float(), targets, reduction="sum")
+    return _summed(logits, targets, weights)
+
+
+def _summed(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return F.cross_entropy(logits.float(), targets, ignore_index=IGNORE, reduction="sum")
+    each = F.cross_entropy(logits.float(), targets, ignore_index=IGNORE, reduction="none")
+    return (each * weights.to(each.dtype)).sum()
