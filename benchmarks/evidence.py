@@ -3,10 +3,10 @@
 
     python benchmarks/evidence.py --seed 4711 [--fit-seed 4712] [--patients 60] [--model DIR] [--plot FILE] [--save]
 
-Sentences are judged by what was drawn (`libra_monai.evaluation.sentences`). The score is fitted on the studies of one seed
-and measured on those of the other, never on the same. Prints AUROC of every single number and of the score, the same
-within sentences of change and within the others, and a table of reliability; `--save` writes the fitted coefficients into
-the model's card. Ends in one JSON line.
+Sentences are judged by what was drawn (`libra_monai.evaluation.sentences`). The score is fitted on the studies of one
+seed and measured on those of the other, never on the same. Prints AUROC of every single number and of the score, the
+same within sentences of change and within the others, and a table of reliability; `--save` writes the fitted
+coefficients into the model's card. Ends in one JSON line.
 """
 
 from __future__ import annotations
@@ -98,11 +98,14 @@ def interval(sentences: Sequence[Judged], scores: Sequence[float], seed: int = 0
 
 def compared(sentences: Sequence[Judged], fitted: Calibration) -> dict[str, dict[str, float | None]]:
     """Name -> AUROC over all sentences, over those that state a change, and over the others."""
-    kinds = {"all": sentences, "change": [s for s in sentences if s.change], "other": [s for s in sentences if not s.change]}
+    changes, others = [s for s in sentences if s.change], [s for s in sentences if not s.change]
+    kinds = {"all": sentences, "change": changes, "other": others}
     rows: dict[str, dict[str, float | None]] = {}
     for name, number in single_numbers(fitted).items():
-        values = {kind: auroc([number(s.evidence) for s in some], [s.right for s in some]) for kind, some in kinds.items()}
-        rows[name] = {kind: None if value is None else round(value, 3) for kind, value in values.items()}
+        rows[name] = {}
+        for kind, some in kinds.items():
+            value = auroc([number(s.evidence) for s in some], [s.right for s in some])
+            rows[name][kind] = None if value is None else round(value, 3)
     return rows
 
 
@@ -113,12 +116,14 @@ def plot(rows: Sequence[Bin], file: str, title: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (top, below) = pyplot.subplots(2, 1, figsize=(5, 5.6), sharex=True, height_ratios=(4, 1), layout="constrained")
+    shape = {"figsize": (5, 5.6), "height_ratios": (4, 1), "layout": "constrained"}
+    figure, (top, below) = pyplot.subplots(2, 1, sharex=True, **shape)
     spread = np.array([wilson(row) for row in rows]).T
     share = np.array([row.right for row in rows])
     top.plot([0, 1], [0, 1], color="#9fb0bf", linestyle="--", label="as promised")
     errors = np.abs(spread - share)
-    top.errorbar([row.score for row in rows], share, errors, color="#2f6f9f", marker="o", capsize=3, label="measured, 95 % interval")
+    scores, style = [row.score for row in rows], {"color": "#2f6f9f", "marker": "o", "capsize": 3}
+    top.errorbar(scores, share, errors, **style, label="measured, 95 % interval")
     top.set(ylabel="share of right sentences", ylim=(0, 1.03), xlim=(0, 1), title=title)
     top.legend(loc="upper left")
     below.bar([(row.low + row.high) / 2 for row in rows], [row.n for row in rows], width=0.09, color="#2f6f9f")
@@ -144,7 +149,7 @@ def save(folder: str, fitted: Calibration) -> None:
 
 def show(rows: dict[str, dict[str, float | None]], bins: Sequence[Bin]) -> None:
     """Print the two tables in Markdown."""
-    print("| AUROC | all | of change | others |\n|---|---|---|---|")
+    print("| AUROC | all sentences | of change | others |\n|---|---|---|---|")
     for name, values in rows.items():
         print(f"| {name} | " + " | ".join("–" if v is None else f"{v:.3f}" for v in values.values()) + " |")
     print("\n| score | sentences | mean score | right |\n|---|---|---|---|")
@@ -188,8 +193,8 @@ def report(measured: Sequence[Judged], fitted: Calibration, args: Any, studies: 
     if args.plot:
         plot(bins, args.plot, f"Evidence of {len(measured)} sentences, {fitted.model}")
     line = {
-        "benchmark": "evidence", "model": fitted.model, "seed": args.seed, "studies": studies, "sentences": len(measured),
-        "wrong": right.count(False), "auroc": rows["score"]["all"], "interval": interval(measured, scores),
+        "benchmark": "evidence", "model": fitted.model, "seed": args.seed, "studies": studies,
+        "sentences": len(measured), "wrong": right.count(False), "auroc": rows["score"]["all"], "interval": interval(measured, scores),
         "calibration_error": round(error, 3), "fitted": fitted.as_json(), "rows": rows,
     }  # fmt: skip
     print(json.dumps(line))

@@ -32,7 +32,8 @@ def fit_calibration(sentences: Sequence[SentenceEvidence], right: Sequence[bool]
     """
     truth = np.asarray(right, dtype=float)
     if not 0 < truth.sum() < len(truth):
-        raise ConfigError(f"{int(truth.sum())} of {len(truth)} sentences are right: nothing to tell apart", "Draft more studies.")
+        what = f"{int(truth.sum())} of {len(truth)} sentences are right: nothing to tell apart"
+        raise ConfigError(what, "Draft more studies.")
     rows = np.array([features(sentence) for sentence in sentences])
     weights = fit_logistic(rows, truth)
     return Calibration(*(round(float(w), 4) for w in weights), model=model, data=data)

@@ -26,8 +26,8 @@ GONE = ("resolved", "removed")
 def is_right(sentence: str, statements: Sequence[Mapping[str, Any]], has_prior: bool) -> bool | None:
     """Whether all that a sentence states is true; None if it states nothing that can be right or wrong here.
 
-    Every finding must be there, on the side that is named (if one is), with the change that is named (if one is; without
-    a prior no change can be true), and what is denied must not be there. Doubtful mentions state nothing, nor do
+    Every finding must be there, on the side that is named (if one is), with the change that is named (if one is;
+    without a prior no change can be true), and what is denied must not be there. Doubtful mentions state nothing, nor do
     denials of what phantoms never show ("no fracture"), which would always be right.
 
     Args:
@@ -108,5 +108,6 @@ def reliability(scores: Sequence[float], right: Sequence[bool], bins: int = 10) 
     for b in range(bins):
         inside = number == b
         if inside.any():
-            rows.append(Bin(b / bins, (b + 1) / bins, int(inside.sum()), float(values[inside].mean()), float(truth[inside].mean())))
+            score, share = float(values[inside].mean()), float(truth[inside].mean())
+            rows.append(Bin(b / bins, (b + 1) / bins, int(inside.sum()), score, share))
     return rows, sum(row.n * abs(row.score - row.right) for row in rows) / max(len(values), 1)

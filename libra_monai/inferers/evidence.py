@@ -3,8 +3,8 @@
 
 The draft is given back to the model token by token, three times: as it was written, without the prior picture, and with
 blank pictures (grey 128, as the control `blank`). Nothing is generated; the prompt and its words stay the same, so what
-differs between passes is the picture alone. Every picture is encoded once, the blank one once a batch. A high probability
-is no proof: a model can be sure and wrong. What the numbers are worth is measured by `benchmarks/evidence.py`.
+differs between passes is the picture alone. Every picture is encoded once, the blank one once a batch. A high
+probability is no proof: a model can be sure and wrong. `benchmarks/evidence.py` measures what the numbers are worth.
 """
 
 from __future__ import annotations
@@ -56,27 +56,28 @@ def sentence_evidence(
     found = []
     for row, generation in enumerate(generations):
         shown, compared = (int(batch.index[view][row]) >= 0 for view in ("current", "prior"))
-        without = (no_prior[row] if compared and no_prior is not None else None, blank[row] if shown and blank is not None else None)
-        found.append(_sentences(processor, generation, given[row], *without, calibration))
+        without_prior = no_prior[row] if compared and no_prior is not None else None
+        without_image = blank[row] if shown and blank is not None else None
+        found.append(_sentences(processor, generation, given[row], without_prior, without_image, calibration))
     return found
 
 
 def _passes(
     model: ReportModel, processor: StudyProcessor, batch: StudyBatch, answers: list[list[int]]
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Log-probabilities [B,R] as given, without the prior, and with blank pictures; None where nothing can be taken away."""
+    """Log-probabilities [B,R] as given, without the prior, with blank pictures; None where none is."""
     if len(batch.images) == 0:
         return token_log_probs(model.language, batch, model.slots(batch), answers).cpu(), None, None
+    size = len(batch)
     blank = processor.normalise([torch.full((1, processor.image_size, processor.image_size), GREY, dtype=torch.uint8)])
     images = torch.cat([batch.images, blank.to(batch.images)])  # [U+1,C,h,w]
-    absent = torch.full_like(batch.index["prior"], -1)
-    indices = [batch.index, {view: torch.where(rows >= 0, len(batch.images), rows) for view, rows in batch.index.items()}]
+    greys = {view: torch.where(rows >= 0, len(batch.images), rows) for view, rows in batch.index.items()}
+    indices = [batch.index, greys]
     if bool((batch.index["prior"] >= 0).any()):
-        indices.insert(1, {**batch.index, "prior": absent})
+        indices.insert(1, {**batch.index, "prior": torch.full_like(batch.index["prior"], -1)})
     slots = model.slots(_repeated(batch, images, indices))  # name -> [nB,T,H]
-    parts = [{name: tokens[n * len(batch) : (n + 1) * len(batch)] for name, tokens in slots.items()} for n in range(len(indices))]
-    if not slots:  # the prompts have no place for pictures
-        parts = [{}]
+    starts = range(0, size * len(indices), size) if slots else [0]  # without slots the prompts show no pictures
+    parts = [{name: tokens[start : start + size] for name, tokens in slots.items()} for start in starts]
     scores = [token_log_probs(model.language, batch, part, answers).cpu() for part in parts]
     return scores[0], scores[1] if len(scores) == 3 else None, scores[-1] if len(scores) > 1 else None
 

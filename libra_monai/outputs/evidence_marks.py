@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences of a draft as HTML, marked by how sure the model was: by a word, a number and a line, never by colour alone."""
+"""Sentences of a draft as HTML, marked by how sure the model was: by word, number and line, never by colour alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def level(score: float) -> str:
 
 
 def mark_sentences(text: str | None, evidence: Sequence[SentenceEvidence]) -> Markup:
-    """The text as HTML, escaped, with change words marked and every sentence underlined by its strength, which is told behind it.
+    """The text as HTML, escaped, with change words marked; each sentence is followed by its strength, and underlined.
 
     Args:
         text: of one section.

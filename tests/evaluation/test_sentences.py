@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sentence is right if all it states was drawn; scores are fitted, ordered and compared with shares by plain arithmetic."""
+"""A sentence is right if all it states was drawn; how scores are fitted, and how their worth is measured."""
 
 from __future__ import annotations
 

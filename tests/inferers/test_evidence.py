@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evidence of a sentence: the model's own numbers, three passes, each picture encoded once, no more than is asked for."""
+"""Evidence of a sentence: the model's own numbers, in three passes, each picture encoded once."""
 
 from __future__ import annotations
 
@@ -193,7 +193,8 @@ def test_the_score_can_be_recomputed_from_what_is_written(drafted):
     for sentences in drafted[2]:
         for s in sentences:
             told = s.as_json()
-            again = DEFAULT.score(told["mean_log_prob"] * told["tokens"], told["image_contrast"], told["prior_contrast"])
+            total = told["mean_log_prob"] * told["tokens"]
+            again = DEFAULT.score(total, told["image_contrast"], told["prior_contrast"])
             assert calibration_of({}) is DEFAULT and again == pytest.approx(told["score"], abs=0.01)
 
 
@@ -207,7 +208,12 @@ def test_the_coefficients_of_a_card_are_used_and_the_note_says_whose_they_are(ti
     assert "not for this model" in DEFAULT.note(card)
 
 
-@pytest.mark.parametrize("bad", [{"intercept": 1.0}, [1.0], {**DEFAULT.as_json(), "sum_log_prob": float("nan")}, {**DEFAULT.as_json(), "prior_contrast": "x"}])
+_WHOLE = DEFAULT.as_json()
+
+
+@pytest.mark.parametrize(
+    "bad", [{"intercept": 1.0}, [1.0], {**_WHOLE, "sum_log_prob": float("nan")}, {**_WHOLE, "prior_contrast": "x"}]
+)
 def test_unusable_coefficients_are_refused_with_a_remedy(bad):
     with pytest.raises(ModelError, match="card of m 2 has unusable `evidence`.*benchmarks/evidence.py"):
         calibration_of({"name": "m", "version": "2", KEY: bad})

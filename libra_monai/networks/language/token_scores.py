@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How likely each token of a given answer is: one forward pass, nothing is generated.
 
-Teacher forcing as in `CausalLM.forward`, but token by token and with no targets in the batch: the answer is what the model
-itself wrote. Only the places of the answer go through the vocabulary head.
+Teacher forcing as in `CausalLM.forward`, but token by token and with no targets in the batch: the answer is what the
+model itself wrote. Only the places of the answer go through the vocabulary head.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from libra_monai.types import IGNORE, StudyBatch
 
 
 @torch.no_grad()
-def token_log_probs(language: Any, batch: StudyBatch, slots: dict[str, Tensor], answers: Sequence[Sequence[int]]) -> Tensor:
+def token_log_probs(
+    language: Any, batch: StudyBatch, slots: dict[str, Tensor], answers: Sequence[Sequence[int]]
+) -> Tensor:
     """Natural logarithm of the probability of each token of B answers, float32 [B,R]; 0 behind a shorter answer.
 
     Args:
@@ -32,7 +34,8 @@ def token_log_probs(language: Any, batch: StudyBatch, slots: dict[str, Tensor], 
         ConfigError: the part writes by other means than embeddings.
     """
     if getattr(language, "takes", None) != "embeddings":
-        raise ConfigError(f"{type(language).__name__} gives no probability of a token", "Leave `evidence` off for this model.")
+        what = f"{type(language).__name__} gives no probability of a token"
+        raise ConfigError(what, "Leave `evidence` off for this model.")
     answered, said = _padded(answers, batch.input_ids.device)
     prompt, prompt_mask = language.prompt(batch, slots)
     mask = torch.cat([prompt_mask, said], dim=1)
@@ -44,8 +47,11 @@ def token_log_probs(language: Any, batch: StudyBatch, slots: dict[str, Tensor], 
         logits_to_keep=answered.shape[1] + 1,
     )
     logits, targets = output.logits[:, :-1], answered.masked_fill(~said, IGNORE)  # each place predicts the next
-    rows = [F.cross_entropy(row.float(), wanted, ignore_index=IGNORE, reduction="none") for row, wanted in zip(logits, targets, strict=True)]
-    return -torch.stack(rows) + 0.0  # + 0.0: no negative zeros behind short answers
+    losses = [
+        F.cross_entropy(row.float(), wanted, ignore_index=IGNORE, reduction="none")  # row by row: V may be large
+        for row, wanted in zip(logits, targets, strict=True)
+    ]
+    return -torch.stack(losses) + 0.0  # + 0.0: no negative zeros behind short answers
 
 
 def _padded(answers: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
