@@ -20,7 +20,7 @@ from torch import Tensor
 
 from libra_monai.files import write_text
 from libra_monai.outputs.change_words import mark_changes
-from libra_monai.outputs.evidence_marks import evidence_rows, mark_sentences
+from libra_monai.outputs.evidence_marks import LEVELS, evidence_rows, mark_sentences
 from libra_monai.outputs.pictures import PagePictures, pictures_of
 from libra_monai.types import Record, ReportDraft
 
@@ -55,6 +55,7 @@ def write_html_report(
         studies_total=len(drafts),
         scores=dict(scores or {}),
         failed=failed,
+        levels={word: f"{bound:.2f}" for bound, word in LEVELS},
     )
     write_text(path, text)
     return Path(path)

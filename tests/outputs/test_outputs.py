@@ -158,6 +158,7 @@ def test_the_page_tells_the_strength_of_a_sentence_in_words_numbers_and_lines(tm
     for said in (">weak 0.42</span>", ">fair 0.75</span>", ">strong 0.99</span>"):
         assert said in page
     assert "A sure sentence can be wrong. Scores were &lt;made&gt;." in page and "<i>" not in page
+    assert "weak</span> below 0.70" in page and "fair</span> below 0.90" in page
     assert "underline wavy" in page and page.count("<tr><td>") == 3 and "+0.25" in page and "–" in page
 
 
