@@ -219,6 +219,37 @@ class Failure:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class SentenceEvidence:
+    """How sure the model was of one sentence of a draft; made by `inferers.evidence`. A probability is not truth.
+
+    Args:
+        text: the sentence.
+        section: `findings` or `impression`.
+        start, end: its letters in the section.
+        tokens: how many tokens it has.
+        mean_log_prob, min_log_prob: natural logarithm of the probability of its tokens, the mean and the lowest.
+        prior_contrast: mean log-probability minus that without the prior picture; None if none went in.
+        image_contrast: mean log-probability minus that with blank pictures; None if no picture went in.
+        score: in 0..1, the three numbers in one, see `inferers.calibration`.
+    """
+
+    text: str
+    section: str
+    start: int
+    end: int
+    tokens: int
+    mean_log_prob: float
+    min_log_prob: float
+    prior_contrast: float | None
+    image_contrast: float | None
+    score: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The dictionary in `predictions.jsonl`, with four decimals."""
+        return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(self).items()}
+
+
 @dataclass
 class ReportDraft:
     """A drafted report with all that must stand beside it.
@@ -234,6 +265,8 @@ class ReportDraft:
         reference: the radiologist's text where the record has one.
         input_uids: SOP instance UIDs of the pictures used, where known.
         export_allowed: False forbids every writer to put pictures of the study into what it writes, see `PictureNotes`.
+        evidence: of every sentence, in order; None if it was not asked for.
+        evidence_note: what the scores of the evidence rest on.
     """
 
     study_id: str
@@ -248,6 +281,8 @@ class ReportDraft:
     reference: str | None = None
     input_uids: list[str] = field(default_factory=list)
     export_allowed: bool = True
+    evidence: list[SentenceEvidence] | None = None
+    evidence_note: str | None = None
 
     @property
     def text(self) -> str:
@@ -255,8 +290,8 @@ class ReportDraft:
         return "\n".join(part for part in (self.findings, self.impression) if part)
 
     def as_json(self) -> dict[str, Any]:
-        """The dictionary written to `predictions.jsonl`."""
-        return {
+        """The dictionary written to `predictions.jsonl`; `evidence` and its note only where it was asked for."""
+        content = {
             "study_id": self.study_id,
             "patient_id": self.patient_id,
             "marks": self.marks,
@@ -269,6 +304,9 @@ class ReportDraft:
             "warnings": self.warnings,
             "model": self.model,
         }
+        if self.evidence is not None:
+            content |= {"evidence": [sentence.as_json() for sentence in self.evidence], "evidence_note": self.evidence_note}
+        return content
 
 
 def decoding_from(options: Mapping[str, Any] | Decoding | None) -> Decoding:

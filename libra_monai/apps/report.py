@@ -38,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", metavar="DIR", help="base of the model, for folders without it (where the folder says)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--format", default="text,json,html", help="text, json, html (all three)")
+    parser.add_argument("--evidence", action="store_true", help="say how sure the model was of each sentence (docs/evidence.md)")
     parser.add_argument("--device", default="auto", help="auto, cpu, or a torch device")
     parser.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16 (published sizes want 16 bits)")
 
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             if isinstance(record, StudyError):
                 raise record
-            _report(loaded, record, notes, formats, args.out, alone=len(requests) == 1)
+            _report(loaded, record, notes, formats, args.out, alone=len(requests) == 1, evidence=args.evidence)
         except StudyError as error:
             log.add([Failure(study_id, error.file, error.stage, error.reason, error.remedy)], logged=False)
             failed.append(error)
@@ -129,12 +130,14 @@ def _record(choice: Any, sections: dict[str, str]) -> Any:
     return to_record(choice) | sections
 
 
-def _report(loaded: Any, record: dict[str, Any], notes: list[str], formats: list[str], out: str, alone: bool) -> None:
+def _report(
+    loaded: Any, record: dict[str, Any], notes: list[str], formats: list[str], out: str, alone: bool, evidence: bool
+) -> None:
     from libra_monai.outputs import write_draft
     from libra_monai.outputs.html import write_study_page
     from libra_monai.outputs.writers import file_name
 
-    draft = loaded.report_record(record, Path(record["current"]).anchor)
+    draft = loaded.report_record(record, Path(record["current"]).anchor, evidence)
     draft.warnings += [note for note in notes if note not in draft.warnings]
     written = write_draft(draft, out, [name for name in formats if name != "html"])
     if "html" in formats:

@@ -23,9 +23,9 @@ from libra_monai.data.dataset import StudyDataset
 from libra_monai.data.processor import StudyProcessor, check_same_size
 from libra_monai.data.request import file_record, request_root
 from libra_monai.errors import StudyError
-from libra_monai.inferers import ReportInferer
+from libra_monai.inferers import ReportInferer, sentence_evidence
 from libra_monai.networks.report_model import ReportModel
-from libra_monai.outputs import drafts_of
+from libra_monai.outputs import add_evidence, drafts_of
 from libra_monai.types import Decoding, Record, ReportDraft
 
 
@@ -60,6 +60,7 @@ class LoadedModel:
         history: str | None = None,
         technique: str | None = None,
         comparison: str | None = None,
+        evidence: bool = False,
     ) -> ReportDraft:
         """Draft the report of one study from picture files.
 
@@ -68,20 +69,23 @@ class LoadedModel:
             prior: frontal picture of the study before, if there is one.
             lateral: lateral picture; noted, and looked at only by models that take one.
             indication, history, technique, comparison: sections of the request, where known.
+            evidence: also say how sure the model was of each sentence, see `inferers.evidence`.
 
         Raises:
             StudyError: a file cannot be used; the message names it and the remedy.
         """
         sections = {"indication": indication, "history": history, "technique": technique, "comparison": comparison}
         files = [None if path is None else str(path) for path in (current, prior, lateral)]
-        return self.report_record(file_record(files[0] or "", files[1], files[2], sections), request_root(None, None, files[0]))
+        record = file_record(files[0] or "", files[1], files[2], sections)
+        return self.report_record(record, request_root(None, None, files[0]), evidence)
 
-    def report_record(self, record: Record, root: str | Path) -> ReportDraft:
+    def report_record(self, record: Record, root: str | Path, evidence: bool = False) -> ReportDraft:
         """Draft the report of one record; earlier studies that were not used as its prior are told in the warnings.
 
         Args:
             record: see libra_monai/data/schema.py.
             root: folder that its paths are relative to.
+            evidence: also say how sure the model was of each sentence.
 
         Raises:
             StudyError: a file cannot be used; the message names it and the remedy.
@@ -92,8 +96,12 @@ class LoadedModel:
         if batch.failures:
             failure = batch.failures[0]
             raise StudyError(failure.file, failure.stage, failure.reason, failure.remedy)
-        generations = ReportInferer(self.decoding)(batch.to(self.device), self.model)
-        draft = drafts_of(batch, generations, self.processor, self.card)[0]
+        batch = batch.to(self.device)
+        generations = ReportInferer(self.decoding)(batch, self.model)
+        drafts = drafts_of(batch, generations, self.processor, self.card)
+        if evidence:
+            add_evidence(drafts, sentence_evidence(self.model, self.processor, batch, generations, self.card), self.card)
+        draft = drafts[0]
         draft.warnings += [f"study {one['study_id']} not used as prior: {one['reason']}" for one in record["skipped_priors"] or ()]
         return draft
 

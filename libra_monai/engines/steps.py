@@ -21,8 +21,9 @@ from libra_monai.engines.distributed import finish_gradients
 from libra_monai.engines.sampling import seed_of
 from libra_monai.errors import TrainingError
 from libra_monai.files import write_json
+from libra_monai.inferers import sentence_evidence
 from libra_monai.networks.sharding import whole
-from libra_monai.outputs import drafts_of
+from libra_monai.outputs import add_evidence, drafts_of
 from libra_monai.types import StudyBatch
 
 
@@ -144,19 +145,30 @@ class DraftingStep:
         card: `name`, `version` and `training_data` of the model.
         amp: autocast, as for `TrainingStep`.
         measure_loss: also run the loss; off for inference.
+        evidence: also say how sure the model was of each sentence, in up to three forward passes more.
     """
 
     def __init__(
-        self, processor: StudyProcessor, card: Mapping[str, Any], amp: bool | str = False, measure_loss: bool = True
+        self,
+        processor: StudyProcessor,
+        card: Mapping[str, Any],
+        amp: bool | str = False,
+        measure_loss: bool = True,
+        evidence: bool = False,
     ) -> None:
-        self.processor, self.card, self.amp, self.measure_loss = processor, dict(card), amp, measure_loss
+        self.processor, self.card, self.amp = processor, dict(card), amp
+        self.measure_loss, self.evidence = measure_loss, evidence
 
     @torch.no_grad()
     def __call__(self, engine: Any, batch: StudyBatch) -> dict[str, Any]:
         batch = batch.to(engine.state.device, engine.non_blocking)
         loss_sum, num_tokens = 0.0, 0
         with engine.mode(engine.network), whole(engine.network), autocast(engine.state.device, self.amp):
-            drafts = drafts_of(batch, engine.inferer(batch, engine.network), self.processor, self.card)
+            generations = engine.inferer(batch, engine.network)
+            drafts = drafts_of(batch, generations, self.processor, self.card)
+            if self.evidence:
+                found = sentence_evidence(engine.network, self.processor, batch, generations, self.card)
+                add_evidence(drafts, found, self.card)
             if self.measure_loss and len(batch) and batch.target_ids is not None:
                 output = engine.network(batch)
                 loss_sum, num_tokens = float(output.loss_sum), int(output.num_tokens)

@@ -20,8 +20,8 @@ from libra_monai.checkpoints import LoadedModel
 from libra_monai.data.dataset import StudyDataset
 from libra_monai.errors import StudyError
 from libra_monai.evaluation.controls import ChangePictures, Control, is_dicom
-from libra_monai.inferers import ReportInferer
-from libra_monai.outputs import drafts_of
+from libra_monai.inferers import ReportInferer, sentence_evidence
+from libra_monai.outputs import add_evidence, drafts_of
 from libra_monai.transforms import ACCEPT_ALL, LoadRadiograph, StudyPicturesd
 from libra_monai.transforms.reading import reader
 from libra_monai.types import Failure, Record, ReportDraft
@@ -58,6 +58,7 @@ class Drafter:
         shown: whether progress is shown.
         reading: arguments of `LoadRadiograph`.
         failures: studies that could not be read, filled as drafting goes on.
+        evidence: also say how sure the model was of each sentence.
     """
 
     loaded: LoadedModel
@@ -67,6 +68,7 @@ class Drafter:
     shown: bool = True
     reading: Mapping[str, Any] | None = None
     failures: list[Failure] = field(default_factory=list)
+    evidence: bool = False
 
     def __post_init__(self) -> None:
         self._kept = tempfile.TemporaryDirectory(prefix="libra_monai_")
@@ -87,7 +89,10 @@ class Drafter:
             batch = batch.to(self.loaded.device)
             with torch.no_grad(), self.autocast() if self.autocast else torch.no_grad():
                 written = infer(batch, self.loaded.model)
-            made = drafts_of(batch, written, self.loaded.processor, self.loaded.card)
+                made = drafts_of(batch, written, self.loaded.processor, self.loaded.card)
+                if self.evidence:
+                    found = sentence_evidence(self.loaded.model, self.loaded.processor, batch, written, self.loaded.card)
+                    add_evidence(made, found, self.loaded.card)
             drafts |= {draft.study_id: draft for draft in made}
         return drafts
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generation: from a batch and a network to what it wrote."""
 
+from libra_monai.inferers.evidence import sentence_evidence
 from libra_monai.inferers.report import ReportInferer
 
-__all__ = ["ReportInferer"]
+__all__ = ["ReportInferer", "sentence_evidence"]

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from libra_monai.data.processor import StudyProcessor
-from libra_monai.types import Generation, PictureNotes, Record, ReportDraft, StudyBatch
+from libra_monai.inferers.calibration import calibration_of
+from libra_monai.types import Generation, PictureNotes, Record, ReportDraft, SentenceEvidence, StudyBatch
 
 UNREVIEWED = "AUTOMATICALLY GENERATED DRAFT, NOT REVIEWED BY A RADIOLOGIST"
 SYNTHETIC = (
@@ -25,6 +26,22 @@ def marks_for(card: Mapping[str, Any]) -> list[str]:
     if card.get("training_data") == "synthetic":
         return [f"{UNREVIEWED} - {SYNTHETIC}."]
     return [f"{UNREVIEWED}."]
+
+
+def add_evidence(
+    drafts: Sequence[ReportDraft], evidence: Sequence[list[SentenceEvidence]], card: Mapping[str, Any]
+) -> list[ReportDraft]:
+    """The drafts with the evidence of their sentences, and a note on what its scores rest on.
+
+    Args:
+        drafts: of one batch; they are changed.
+        evidence: of each, from `inferers.sentence_evidence`.
+        card: of the model.
+    """
+    for draft, sentences in zip(drafts, evidence, strict=True):
+        draft.evidence = [*(draft.evidence or []), *sentences]
+        draft.evidence_note = calibration_of(card).note(card)
+    return list(drafts)
 
 
 def drafts_of(

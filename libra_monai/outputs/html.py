@@ -20,6 +20,7 @@ from torch import Tensor
 
 from libra_monai.files import write_text
 from libra_monai.outputs.change_words import mark_changes
+from libra_monai.outputs.evidence_marks import LEVELS, evidence_rows, mark_sentences
 from libra_monai.outputs.pictures import PagePictures, pictures_of
 from libra_monai.types import Record, ReportDraft
 
@@ -54,6 +55,7 @@ def write_html_report(
         studies_total=len(drafts),
         scores=dict(scores or {}),
         failed=failed,
+        levels={word: f"{bound:.2f}" for bound, word in LEVELS},
     )
     write_text(path, text)
     return Path(path)
@@ -84,8 +86,13 @@ def page_environment() -> Environment:
 def _study(draft: ReportDraft, record: Record, picture: Callable[[str], Tensor] | None) -> dict[str, Any]:
     pictures, absent = pictures_of(draft, record, picture)
     shown = {view: png(pixels) for view, pixels in pictures.items()}
-    sections = [(name, mark_changes(getattr(draft, name))) for name in ("findings", "impression")]
+    told = draft.evidence or []
+    sections = [
+        (name, mark_sentences(getattr(draft, name), [one for one in told if one.section == name]))
+        for name in ("findings", "impression")
+    ]
     return {
+        "evidence": evidence_rows(told),
         "draft": draft,
         "view": record.get("view"),
         "gap": time_between(record.get("gap_hours")) if draft.prior_used else None,

@@ -39,6 +39,20 @@ def test_report_writes_marked_drafts_of_a_pair(picture, tmp_path, capsys):
     assert page.count("data:image/png") == 2 and "NOT REVIEWED" in page
 
 
+def test_report_tells_how_sure_it_is_of_each_sentence_if_asked_and_writes_the_same_text(picture, tmp_path):
+    contents = []
+    for more in ([], ["--evidence"]):
+        out = tmp_path / f"out{len(more)}"
+        assert main(["report", "--current", str(picture), "--prior", str(picture), "--out", str(out), *more]) == 0
+        contents.append(json.loads((out / "a.json").read_text()))
+        assert ("how sure the model was" in (out / "report.html").read_text()) == bool(more)
+    plain, asked = contents
+    assert "evidence" not in plain and {name: asked[name] for name in plain} == plain
+    assert " ".join(one["text"] for one in asked["evidence"]) == asked["prediction"]
+    assert all(one["prior_contrast"] is not None and 0 < one["score"] < 1 for one in asked["evidence"])
+    assert asked["evidence_note"].startswith("Scores were calibrated")
+
+
 def _one_line(capsys, argv, status):
     assert main(argv) == status
     said = capsys.readouterr().err.strip().splitlines()

@@ -139,6 +139,19 @@ def test_inference_of_files_equals_the_python_interface(phantom, records, tiny, 
     assert line["prediction"] == tiny.report(**files).text and line["prior_used"]
 
 
+@pytest.mark.parametrize("name", ["inference", "evaluate"])
+def test_evidence_is_a_switch_of_the_workflow_and_changes_no_draft(phantom, tmp_path, name):
+    lines = []
+    for asked in (False, True):
+        options = _data(phantom, tmp_path / str(asked), limit=2, evidence=asked, metrics=[], decoding={"max_new_tokens": 40})
+        LibraWorkflow(name, [], options).run_all()
+        lines.append([json.loads(line) for line in (tmp_path / str(asked) / "predictions.jsonl").read_text().splitlines()])
+    for plain, told in zip(*lines, strict=True):
+        assert "evidence" not in plain and {key: told[key] for key in plain} == plain
+        assert told["evidence"] and all(one["text"] in told["prediction"] for one in told["evidence"])
+    assert "how sure the model was" in (tmp_path / "True" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("given", ["datalist", "data_root"])
 def test_a_datalist_or_its_folder_is_enough(phantom, tmp_path, given):
     where = {"datalist": str(phantom / "datalist.json"), "data_root": str(phantom)}

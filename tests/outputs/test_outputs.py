@@ -16,7 +16,7 @@ from libra_monai.outputs.change_words import change_spans, mark_changes
 from libra_monai.outputs.draft import marks_for
 from libra_monai.outputs.evaluation import add_controls
 from libra_monai.outputs.writers import file_name
-from libra_monai.types import ReportDraft
+from libra_monai.types import ReportDraft, SentenceEvidence
 
 
 def _draft(text="Unchanged small left effusion.", **options):
@@ -142,3 +142,34 @@ def test_a_picture_that_cannot_be_read_for_the_page_costs_itself_only(tmp_path):
 
     page = write_html_report(tmp_path / "r.html", "t", [_draft()], [{"current": "a"}], read).read_text()
     assert "not shown: the file is gone" in page and "Unchanged" in page
+
+
+def _evidence(text="Unchanged small left effusion.", score=0.42, start=0, **options):
+    fields = {"prior_contrast": 0.25, "image_contrast": None, "score": score} | options
+    return SentenceEvidence(text, "findings", start, start + len(text), 6, -0.5, -1.25, **fields)
+
+
+def test_the_page_tells_the_strength_of_a_sentence_in_words_numbers_and_lines(tmp_path):
+    text = "Unchanged <i>effusion</i>. No edema. Normal heart."
+    told = [_evidence(text[:26]), _evidence("No edema.", 0.75, 27), _evidence("Normal heart.", 0.987, 37)]
+    draft = _draft(text, evidence=told, evidence_note="Scores were <made>.")
+    page = write_html_report(tmp_path / "r.html", "t", [draft], [{}], None).read_text()
+    assert '<span class="sentence weak"><mark>Unchanged</mark> &lt;i&gt;effusion&lt;/i&gt;.</span>' in page
+    for said in (">weak 0.42</span>", ">fair 0.75</span>", ">strong 0.99</span>"):
+        assert said in page
+    assert "A sure sentence can be wrong. Scores were &lt;made&gt;." in page and "<i>" not in page
+    assert "weak</span> below 0.70" in page and "fair</span> below 0.90" in page
+    assert "underline wavy" in page and page.count("<tr><td>") == 3 and "+0.25" in page and "–" in page
+
+
+def test_a_page_without_evidence_says_nothing_of_it(tmp_path):
+    page = write_html_report(tmp_path / "r.html", "t", [_draft()], [{}], None).read_text()
+    assert "how sure the model was" not in page and "<details>" not in page and '<span class="sentence' not in page
+
+
+def test_evidence_stands_in_the_predictions_only_where_it_was_asked_for(tmp_path):
+    draft = _draft(evidence=[_evidence()], evidence_note="n")
+    content = json.loads(write_draft(draft, tmp_path, ["json"])[0].read_text())
+    assert content["evidence_note"] == "n" and content["evidence"] == [_evidence().as_json()]
+    assert content["evidence"][0]["mean_log_prob"] == -0.5 and content["evidence"][0]["image_contrast"] is None
+    assert "evidence" not in _draft().as_json()
