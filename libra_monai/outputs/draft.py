@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from libra_monai.data.processor import StudyProcessor
-from libra_monai.types import Generation, PictureNotes, Record, ReportDraft, StudyBatch
+from libra_monai.types import DraftSources, Generation, PictureNotes, Record, ReportDraft, StudyBatch
 
 UNREVIEWED = "AUTOMATICALLY GENERATED DRAFT, NOT REVIEWED BY A RADIOLOGIST"
+READ = ("current", "prior")  # no connector looks at a lateral picture yet
+_ASKED = ("indication", "history", "technique", "comparison", "question", "prior_findings", "prior_impression")
 SYNTHETIC = (
     "trained on synthetic phantom pictures only: on a real patient its words mean nothing; "
     "synthetic, not for clinical use"
@@ -74,4 +78,18 @@ def _draft(
         reference=record.get(target),
         input_uids=list(notes.uids),
         export_allowed=notes.export_allowed,
+        sources=_sources(record, notes),
+    )
+
+
+def _sources(record: Record, notes: PictureNotes) -> DraftSources:
+    unread = [view for view in notes.files if view not in READ] + list(record.get("unread_views") or ())
+    asked = json.dumps([record.get(name) for name in _ASKED])
+    return DraftSources(
+        files=dict(notes.files),
+        unread=tuple(unread),
+        view=record.get("view"),
+        gap_hours=record.get("gap_hours"),
+        request=hashlib.sha256(asked.encode()).hexdigest()[:16],
+        reading=notes.reading,
     )

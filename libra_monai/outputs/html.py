@@ -21,6 +21,7 @@ from torch import Tensor
 from libra_monai.files import write_text
 from libra_monai.outputs.change_words import mark_changes
 from libra_monai.outputs.pictures import PagePictures, pictures_of
+from libra_monai.outputs.statements import time_between
 from libra_monai.types import Record, ReportDraft
 
 MAX_STUDIES = 40  # keeps the page within a few megabytes
@@ -107,9 +108,3 @@ def png(pixels: Tensor) -> str:
     Image.fromarray(np.asarray(pixels[0], dtype=np.uint8)).save(buffer, format="PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
-
-def time_between(hours: float | None) -> str | None:
-    """A gap in words: hours below two days, else days."""
-    if hours is None:
-        return None
-    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
