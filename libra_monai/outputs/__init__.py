@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Report drafts to files. Every payload begins with the marks of the draft; no switch removes them."""
 
-from libra_monai.outputs import sr  # noqa: F401  registers its writers
+from libra_monai.outputs import fhir, pdf, sr  # noqa: F401  register their writers
 from libra_monai.outputs.draft import drafts_of
 from libra_monai.outputs.html import write_html_report
 from libra_monai.outputs.needs import check_formats

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drafts of many studies as one self-contained HTML page: pictures, drafts, references, scores.
+"""Drafts as self-contained HTML pages: of many studies with references and scores, or of one.
 
 Nothing is fetched: pictures are embedded, and every text is escaped, since a report may contain markup. Pictures with
 writing in them are left out, see `pictures`.
@@ -20,8 +20,11 @@ from torch import Tensor
 
 from libra_monai.files import write_text
 from libra_monai.outputs.change_words import mark_changes
+from libra_monai.outputs.headers import headers_of
+from libra_monai.outputs.names import file_name
 from libra_monai.outputs.pictures import PagePictures, pictures_of
-from libra_monai.outputs.statements import time_between
+from libra_monai.outputs.statements import sections_of, time_between
+from libra_monai.registry import register
 from libra_monai.types import Record, ReportDraft
 
 MAX_STUDIES = 40  # keeps the page within a few megabytes
@@ -60,19 +63,19 @@ def write_html_report(
     return Path(path)
 
 
-def write_study_page(
-    path: str | Path, draft: ReportDraft, files: Mapping[str, str | None], reading: Mapping[str, Any] | None = None
-) -> Path:
-    """Write the page of one draft.
-
-    Args:
-        path: the HTML file.
-        draft: the draft.
-        files: view -> absolute path of the picture it was written from.
-        reading: arguments of `LoadRadiograph` that the model's pictures were read with.
-    """
-    read = PagePictures(Path(files.get("current") or path).absolute().anchor, reading)
-    return write_html_report(path, f"Draft of {draft.study_id}", [draft], [dict(files)], read)
+@register("writer", "html")
+def write_html_draft(draft: ReportDraft, folder: Path) -> Path:
+    """One self-contained page with the pictures, `<study_id>.html`."""
+    headers, files = headers_of(draft), draft.sources.files
+    current = headers.get("current")
+    record = {**files, "view": (current.view if current else None) or draft.sources.view, "gap_hours": draft.sources.gap_hours}
+    read = PagePictures(Path(files.get("current") or folder).absolute().anchor, draft.sources.reading)
+    study = _study(draft, record, read, sections_of(draft, headers))
+    path = Path(folder) / f"{file_name(draft.study_id)}.html"
+    page = {"title": f"Draft of {draft.study_id}", "marks": draft.marks, "model": draft.model, "studies": [study]}
+    text = page_environment().get_template("report.html").render(**page, studies_total=1, scores={}, failed=0)
+    write_text(path, text)
+    return path
 
 
 def page_environment() -> Environment:
@@ -82,20 +85,27 @@ def page_environment() -> Environment:
     )
 
 
-def _study(draft: ReportDraft, record: Record, picture: Callable[[str], Tensor] | None) -> dict[str, Any]:
+def _study(
+    draft: ReportDraft, record: Record, picture: Callable[[str], Tensor] | None, sections: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     pictures, absent = pictures_of(draft, record, picture)
     shown = {view: png(pixels) for view, pixels in pictures.items()}
-    sections = [(name, mark_changes(getattr(draft, name))) for name in ("findings", "impression")]
+    sections = {name: getattr(draft, name) for name in ("findings", "impression")} if sections is None else sections
     return {
         "draft": draft,
         "view": record.get("view"),
         "gap": time_between(record.get("gap_hours")) if draft.prior_used else None,
-        "sections": [(name, text) for name, text in sections if text],
+        "sections": [_labelled(name, text) for name, text in sections.items() if text],
         "reference": mark_changes(draft.reference) if draft.reference else None,
         "current": shown.get("current"),
         "prior": shown.get("prior"),
         "absent": absent or "not shown",
     }
+
+
+def _labelled(name: str, text: str) -> tuple[str, str]:
+    """Label and text of a section; words of change are marked in what a model wrote."""
+    return (f"Draft: {name}", mark_changes(text)) if name in ("findings", "impression") else (name, text)
 
 
 def png(pixels: Tensor) -> str:

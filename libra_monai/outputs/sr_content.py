@@ -107,7 +107,7 @@ def _text(name: Code, text: str, evidence: Iterable[Dataset] = ()) -> Dataset:
 
 
 def _code(name: Code, value: Code, relation: str) -> Dataset:
-    return _item("CODE", name, relation, ConceptCodeSequence=Sequence([_coded(value)]))
+    return _item("CODE", name, relation, ConceptCodeSequence=Sequence([coded(value)]))
 
 
 def _image(purpose: Code, header: PictureHeader) -> Dataset:
@@ -130,13 +130,18 @@ def _item(kind: str, name: Code, relation: str | None = None, **values: Any) -> 
     if relation is not None:
         item.RelationshipType = relation
     item.ValueType = kind
-    item.ConceptNameCodeSequence = Sequence([_coded(name)])
+    item.ConceptNameCodeSequence = Sequence([coded(name)])
     for keyword, value in values.items():
         setattr(item, keyword, value)
     return item
 
 
-def _coded(code: Code) -> Dataset:
+def coded(code: Code) -> Dataset:
+    """A code as the item of a sequence.
+
+    Args:
+        code: value, scheme, meaning.
+    """
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code
     return item
