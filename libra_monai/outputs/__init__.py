@@ -6,6 +6,6 @@ from libra_monai.outputs.draft import drafts_of
 from libra_monai.outputs.html import write_html_report
 from libra_monai.outputs.needs import check_formats
 from libra_monai.outputs.pictures import PagePictures, exportable
-from libra_monai.outputs.writers import write_draft
+from libra_monai.outputs.writers import write_draft, write_formats
 
-__all__ = ["PagePictures", "check_formats", "drafts_of", "exportable", "write_draft", "write_html_report"]
+__all__ = ["PagePictures", "check_formats", "drafts_of", "exportable", "write_draft", "write_formats", "write_html_report"]

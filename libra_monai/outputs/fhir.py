@@ -35,7 +35,7 @@ Resource = dict[str, Any]
 
 
 @register("writer", "fhir")
-@needs("fhir", "fhir")
+@needs("fhir.resources", "fhir")
 def write_fhir(draft: ReportDraft, folder: Path) -> Path:
     """FHIR R4B Bundle, `<study_id>.fhir.json`, checked with the models of fhir.resources."""
     path = Path(folder) / f"{file_name(draft.study_id)}.fhir.json"
@@ -89,7 +89,7 @@ def _report(
         "conclusion": "\n".join([*draft.marks, concluded]),
         "presentedForm": [
             _attachment("text/plain", "\n".join(plain_text(draft)) + "\n"),
-            _attachment("text/html", f"<!doctype html>\n<html lang=\"{LANGUAGE[0]}\"><body>{page}</body></html>\n"),
+            _attachment("text/html", f"<!doctype html><html lang=\"{LANGUAGE[0]}\"><body>{page}</body></html>\n"),
         ],
     }
     if len(studies) > 1:
@@ -117,7 +117,9 @@ def _studies(draft: ReportDraft, headers: Mapping[str, PictureHeader]) -> dict[s
             }
             continue
         url = f"urn:uuid:{uuid_of('study', header.study_uid)}"
-        found.setdefault(url, _imaging_study(header))["series"].append(_series(header))
+        study = found.setdefault(url, _imaging_study(header))
+        if header.series_uid and header.sop_uid and header.sop_class_uid:
+            study.setdefault("series", []).append(_series(header))
     return found
 
 
@@ -127,7 +129,6 @@ def _imaging_study(header: PictureHeader) -> Resource:
         "identifier": [{"system": _DICOM, "value": f"urn:oid:{header.study_uid}"}],
         "status": "available",
         "modality": [_modality(header)],
-        "series": [],
     }
     if header.accession:
         study["identifier"].append(_accession(header))

@@ -15,7 +15,7 @@ def needs(module: str, extra: str) -> Callable:
     """Decorator that notes what a writer imports, so that its absence is told before any model runs.
 
     Args:
-        module: top name of the package as it is imported.
+        module: the package as it is imported.
         extra: the extra of this package that installs it.
     """
 
@@ -37,6 +37,6 @@ def check_formats(formats: Sequence[str]) -> None:
     """
     for name in formats:
         wanted = getattr(registry.find("writer", name), "needs", None)
-        if wanted is not None and find_spec(wanted[0]) is None:
+        if wanted is not None and find_spec(wanted[0].partition(".")[0]) is None:
             remedy = f"Install it: pip install 'libra-monai[{wanted[1]}]', or leave the format out."
             raise ConfigError(f"format '{name}' needs the package {wanted[0]}, which is not installed", remedy)

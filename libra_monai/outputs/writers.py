@@ -50,7 +50,7 @@ def write_json_draft(draft: ReportDraft, folder: Path) -> Path:
 
 
 def write_draft(draft: ReportDraft, folder: str | Path, formats: Sequence[str] = ("text", "json")) -> list[Path]:
-    """Write a draft in several formats; one that cannot be written does not keep the others from being written.
+    """Write a draft in several formats.
 
     Args:
         draft: the draft.
@@ -59,8 +59,27 @@ def write_draft(draft: ReportDraft, folder: str | Path, formats: Sequence[str] =
 
     Raises:
         ConfigError: a format is unknown, or its package is not installed; nothing is written then.
-        StudyError: the study cannot be written in one of them, such as SR of a picture without DICOM header. It is
-            raised after the others are written.
+        StudyError: the study cannot be written in one of them, such as SR of a picture without DICOM header; the other
+            formats are written.
+    """
+    written, failed = write_formats(draft, folder, formats)
+    if failed:
+        raise failed[0]
+    return written
+
+
+def write_formats(
+    draft: ReportDraft, folder: str | Path, formats: Sequence[str] = ("text", "json")
+) -> tuple[list[Path], list[StudyError]]:
+    """As `write_draft`, and what could not be written is given back instead of raised.
+
+    Args:
+        draft: the draft.
+        folder: where to; it is created.
+        formats: registered writers.
+
+    Raises:
+        ConfigError: a format is unknown, or its package is not installed.
     """
     check_formats(formats)
     written, failed = [], []
@@ -69,6 +88,4 @@ def write_draft(draft: ReportDraft, folder: str | Path, formats: Sequence[str] =
             written.append(registry.find("writer", name)(draft, Path(folder)))
         except StudyError as error:
             failed.append(error)
-    if failed:
-        raise failed[0]
-    return written
+    return written, failed
