@@ -8,6 +8,7 @@ No Patient is created: the subject is a reference by identifier. docs/outputs.md
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -88,8 +89,8 @@ def _report(
         "imagingStudy": [{"reference": studies[0]}],
         "conclusion": "\n".join([*draft.marks, concluded]),
         "presentedForm": [
-            _attachment("text/plain", "\n".join(plain_text(draft)) + "\n"),
-            _attachment("text/html", f"<!doctype html><html lang=\"{LANGUAGE[0]}\"><body>{page}</body></html>\n"),
+            _attachment("text/plain; charset=utf-8", "\n".join(plain_text(draft)) + "\n"),
+            _attachment("text/html", f'<!doctype html><html lang="{LANGUAGE[0]}"><meta charset="utf-8"><body>{page}</body></html>\n'),
         ],
     }
     if len(studies) > 1:
@@ -124,9 +125,10 @@ def _studies(draft: ReportDraft, headers: Mapping[str, PictureHeader]) -> dict[s
 
 
 def _imaging_study(header: PictureHeader) -> Resource:
+    kind = {"coding": [{"system": _DCM, "code": "110180", "display": "Study Instance UID"}]}
     study: Resource = {
         "resourceType": "ImagingStudy",
-        "identifier": [{"system": _DICOM, "value": f"urn:oid:{header.study_uid}"}],
+        "identifier": [{"type": kind, "system": _DICOM, "value": f"urn:oid:{header.study_uid}"}],
         "status": "available",
         "modality": [_modality(header)],
     }
@@ -215,8 +217,15 @@ def _moment(header: PictureHeader) -> str:
 
 
 def _attachment(kind: str, text: str) -> Resource:
-    content = base64.b64encode(text.encode("utf-8")).decode("ascii")
-    return {"contentType": f"{kind}; charset=utf-8", "language": LANGUAGE[0], "data": content}
+    content = text.encode("utf-8")
+    digest = hashlib.sha1(content, usedforsecurity=False).digest()  # what FHIR asks for
+    return {
+        "contentType": kind,
+        "language": LANGUAGE[0],
+        "data": base64.b64encode(content).decode("ascii"),
+        "size": len(content),
+        "hash": base64.b64encode(digest).decode("ascii"),
+    }
 
 
 def _xhtml(draft: ReportDraft, sections: Mapping[str, str]) -> str:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from dataclasses import replace
 
@@ -55,10 +57,18 @@ def test_sending_it_twice_doubles_nothing_and_overwrites_no_report(pair, tmp_pat
     assert [entry["request"] for entry in once["entry"]] == [entry["request"] for entry in again["entry"]]
     for entry in once["entry"][:-1]:
         system, value = entry["request"]["ifNoneExist"].removeprefix("identifier=").split("|")
-        assert entry["request"]["method"] == "POST" and entry["resource"]["identifier"][0] == {"system": system, "value": value}
+        assert entry["request"]["method"] == "POST" and entry["resource"]["identifier"][0].items() >= {"system": system, "value": value}.items()
     assert once["entry"][-1]["request"]["method"] == "PUT"
     other = _bundle(replace(pair, model="other 1"), tmp_path / "other")
     assert other["entry"][0]["request"] != once["entry"][0]["request"] and other["entry"][1]["request"] == once["entry"][1]["request"]
+
+
+def test_size_and_hash_of_the_presented_forms_are_right(pair, tmp_path):
+    forms = _bundle(pair, tmp_path)["entry"][0]["resource"]["presentedForm"]
+    assert [form["contentType"] for form in forms] == ["text/plain; charset=utf-8", "text/html"]
+    for form in forms:
+        content = base64.b64decode(form["data"])
+        assert form["size"] == len(content) and base64.b64decode(form["hash"]) == hashlib.sha1(content).digest()
 
 
 def test_the_patient_is_named_by_identifier_and_never_created(pair, from_png, tmp_path):
