@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole way in ten minutes, on two cores and without a download.
 
-Drafts two sample studies with the shipped weights as text, HTML, PDF, DICOM SR and FHIR, draws phantom studies, trains stage 1 and stage 2
-briefly from the shipped weights, evaluates on unseen patients, runs the control suite on them, and writes pages with
-pictures, drafts, scores and controls.
+Drafts two sample studies with the shipped weights as text, HTML, PDF, DICOM SR and FHIR, draws phantom studies,
+trains stage 1 and stage 2 briefly from the shipped weights, evaluates on unseen patients, runs the control suite on
+them, and writes pages with pictures, drafts, scores and controls.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -23,10 +24,19 @@ from libra_monai.types import PictureHeader, ReportDraft
 
 @contextmanager
 def as_they_are() -> Iterator[None]:
-    """Take over values of a header as they are, even odd ones; what pydicom says of those would quote them."""
-    with disable_value_validation(), catch_warnings():
-        simplefilter("ignore")
-        yield
+    """Take over values of a header as they are, even odd ones.
+
+    What pydicom says of those would quote them, and highdicom tells the study's UID on every object.
+    """
+    logger = logging.getLogger("highdicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with disable_value_validation(), catch_warnings():
+            simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def begin(current: PictureHeader, sop_class: str, sop_uid: str, series_uid: str, series_number: int, now: datetime) -> Dataset:

@@ -44,9 +44,9 @@ def drafts_of(
     """
     target = processor.prompt.target
     return [
-        _draft(generation, processor.decode(generation), record, notes, target, card, prior_used=prior >= 0)
-        for generation, record, notes, prior in zip(
-            generations, batch.records, batch.notes, batch.index["prior"].tolist(), strict=True
+        _draft(generation, processor.decode(generation), record, notes, target, card, prior >= 0, current >= 0)
+        for generation, record, notes, prior, current in zip(
+            generations, batch.records, batch.notes, *(batch.index[view].tolist() for view in ("prior", "current")), strict=True
         )
     ]
 
@@ -59,6 +59,7 @@ def _draft(
     target: str,
     card: Mapping[str, Any],
     prior_used: bool,
+    looked: bool,
 ) -> ReportDraft:
     warnings = list(notes.warnings)
     if not generation.finished:
@@ -78,12 +79,13 @@ def _draft(
         reference=record.get(target),
         input_uids=list(notes.uids),
         export_allowed=notes.export_allowed,
-        sources=_sources(record, notes),
+        sources=_sources(record, notes, looked),
     )
 
 
-def _sources(record: Record, notes: PictureNotes) -> DraftSources:
-    unread = [view for view in notes.files if view not in READ] + list(record.get("unread_views") or ())
+def _sources(record: Record, notes: PictureNotes, looked: bool) -> DraftSources:
+    unread = [view for view in notes.files if view not in READ or (view == "current" and not looked)]
+    unread += list(record.get("unread_views") or ())
     asked = json.dumps([record.get(name) for name in _ASKED])
     return DraftSources(
         files=dict(notes.files),

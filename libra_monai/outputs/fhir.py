@@ -32,6 +32,8 @@ _URI, _DICOM = "urn:ietf:rfc:3986", "urn:dicom:uid"
 _ASSOCIATED = "https://profiles.ihe.net/RAD/IMR/StructureDefinition/associatedStudy"
 AI_ASSERTED = {"system": f"{_V3}ObservationValue", "code": "AIAST", "display": "Artificial Intelligence asserted"}
 
+_HEAD = f'<!doctype html><html lang="{LANGUAGE[0]}"><meta charset="utf-8">'
+
 Resource = dict[str, Any]
 
 
@@ -64,13 +66,19 @@ def fhir_bundle(draft: ReportDraft) -> Resource:
     entries = [_entry(names["report"], report)]
     entries += [_entry(url, study | {"subject": subject}) for url, study in studies.items()]
     entries += [_entry(names["device"], device), _put(provenance)]
-    bundle = {"resourceType": "Bundle", "meta": {"tag": [_mark(draft)]}, "type": "transaction", "timestamp": now, "entry": entries}
+    bundle = {"resourceType": "Bundle", "meta": {"tag": [_mark(draft)]}, "type": "transaction", "timestamp": now}
+    bundle["entry"] = entries
     Bundle.model_validate(bundle)
     return bundle
 
 
 def _report(
-    draft: ReportDraft, headers: Mapping[str, PictureHeader], key: tuple[str, ...], subject: Resource, studies: list[str], now: str
+    draft: ReportDraft,
+    headers: Mapping[str, PictureHeader],
+    key: tuple[str, ...],
+    subject: Resource,
+    studies: list[str],
+    now: str,
 ) -> Resource:
     sections = sections_of(draft, headers)
     current, page = headers.get("current"), _xhtml(draft, sections)
@@ -90,7 +98,7 @@ def _report(
         "conclusion": "\n".join([*draft.marks, concluded]),
         "presentedForm": [
             _attachment("text/plain; charset=utf-8", "\n".join(plain_text(draft)) + "\n"),
-            _attachment("text/html", f'<!doctype html><html lang="{LANGUAGE[0]}"><meta charset="utf-8"><body>{page}</body></html>\n'),
+            _attachment("text/html", f"{_HEAD}<body>{page}</body></html>\n"),
         ],
     }
     if len(studies) > 1:
@@ -159,7 +167,8 @@ def _device(draft: ReportDraft) -> Resource:
 
 
 def _provenance(names: Mapping[str, str], studies: list[str], now: str, identifier: str) -> Resource:
-    author = {"system": "http://terminology.hl7.org/CodeSystem/provenance-participant-type", "code": "author", "display": "Author"}
+    system = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+    author = {"system": system, "code": "author", "display": "Author"}
     return {
         "resourceType": "Provenance",
         "id": identifier,

@@ -48,8 +48,7 @@ def write_pdf(draft: ReportDraft, folder: Path) -> Path:
         temporary.write_bytes(content)
     if "current" not in headers:
         return path
-    with as_they_are():
-        return save(encapsulated(draft, content), draft, folder, "pdf.dcm")
+    return save(encapsulated(draft, content), draft, folder, "pdf.dcm")
 
 
 def pdf_of(draft: ReportDraft, headers: Mapping[str, PictureHeader]) -> bytes:
@@ -96,7 +95,8 @@ def encapsulated(draft: ReportDraft, content: bytes) -> Dataset:
     headers = require_headers(draft, "DICOM Encapsulated PDF")
     current, now = headers["current"], datetime.now()
     uid, series = uid_of("pdf", *draft_key(draft, headers)), uid_of("series", "pdf", current.study_uid, draft.model)
-    dataset = begin(current, ENCAPSULATED_PDF, uid, series, SERIES_NUMBER, now)
+    with as_they_are():
+        dataset = begin(current, ENCAPSULATED_PDF, uid, series, SERIES_NUMBER, now)
     dataset.Modality, dataset.ConversionType, dataset.SeriesDescription = "DOC", "WSD", SERIES
     dataset.ContentDate, dataset.ContentTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     dataset.AcquisitionDateTime = f"{current.time:%Y%m%d%H%M%S}" if current.time and current.timed else ""

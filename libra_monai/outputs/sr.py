@@ -33,15 +33,13 @@ ENHANCED_NUMBER, BASIC_NUMBER = 9101, 9102  # series numbers out of the way of m
 @needs("highdicom", "dicom")
 def write_sr(draft: ReportDraft, folder: Path) -> Path:
     """DICOM Enhanced SR after template 2000, `<study_id>.sr.dcm`."""
-    with as_they_are():
-        return save(enhanced_sr(draft), draft, folder, "sr.dcm")
+    return save(enhanced_sr(draft), draft, folder, "sr.dcm")
 
 
 @register("writer", "basic_sr")
 def write_basic_sr(draft: ReportDraft, folder: Path) -> Path:
     """DICOM Basic Text SR after template 2000, `<study_id>.basic_sr.dcm`."""
-    with as_they_are():
-        return save(basic_text_sr(draft), draft, folder, "basic_sr.dcm")
+    return save(basic_text_sr(draft), draft, folder, "basic_sr.dcm")
 
 
 def enhanced_sr(draft: ReportDraft) -> Dataset:
@@ -57,21 +55,21 @@ def enhanced_sr(draft: ReportDraft) -> Dataset:
     from highdicom.sr import EnhancedSR
 
     headers = require_headers(draft, "DICOM SR")
-    key = draft_key(draft, headers)
-    document = EnhancedSR(
-        evidence=[_evidence(headers[view]) for view in ("current", "prior") if view in headers],
-        content=content_tree(draft, headers),
-        series_instance_uid=uid_of("series", "sr", headers["current"].study_uid, draft.model),
-        series_number=ENHANCED_NUMBER,
-        sop_instance_uid=uid_of("sr", *key),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=PRODUCT,
-        software_versions=__version__,
-        series_description=SERIES,
-        specific_character_set="ISO_IR 192",
-    )
-    document.PatientName = headers["current"].patient_name
+    with as_they_are():
+        document = EnhancedSR(
+            evidence=[_evidence(headers[view]) for view in ("current", "prior") if view in headers],
+            content=content_tree(draft, headers),
+            series_instance_uid=uid_of("series", "sr", headers["current"].study_uid, draft.model),
+            series_number=ENHANCED_NUMBER,
+            sop_instance_uid=uid_of("sr", *draft_key(draft, headers)),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name=PRODUCT,
+            software_versions=__version__,
+            series_description=SERIES,
+            specific_character_set="ISO_IR 192",
+        )
+        document.PatientName = headers["current"].patient_name
     return document
 
 
@@ -85,17 +83,23 @@ def basic_text_sr(draft: ReportDraft) -> Dataset:
         StudyError: a picture has no DICOM header.
     """
     headers = require_headers(draft, "DICOM SR")
-    current, now = headers["current"], datetime.now()
-    series = uid_of("series", "basic_sr", current.study_uid, draft.model)
-    dataset = begin(current, BASIC_TEXT_SR, uid_of("basic_sr", *draft_key(draft, headers)), series, BASIC_NUMBER, now)
+    with as_they_are():
+        dataset = _document(headers["current"], draft_key(draft, headers), draft.model, datetime.now())
+        for element in content_tree(draft, headers):
+            dataset.add(element)
+        _add_evidence(dataset, headers)
+    return dataset
+
+
+def _document(current: PictureHeader, key: tuple[str, ...], model: str, now: datetime) -> Dataset:
+    """A Basic Text SR without content."""
+    series = uid_of("series", "basic_sr", current.study_uid, model)
+    dataset = begin(current, BASIC_TEXT_SR, uid_of("basic_sr", *key), series, BASIC_NUMBER, now)
     dataset.Modality, dataset.SeriesDescription = "SR", SERIES
     dataset.ReferencedPerformedProcedureStepSequence = Sequence()
     dataset.ContentDate, dataset.ContentTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     dataset.CompletionFlag, dataset.VerificationFlag, dataset.PreliminaryFlag = "PARTIAL", "UNVERIFIED", "PRELIMINARY"
     dataset.PerformedProcedureCodeSequence = Sequence()
-    for element in content_tree(draft, headers):
-        dataset.add(element)
-    _add_evidence(dataset, headers)
     return dataset
 
 

@@ -32,7 +32,9 @@ def technique(draft: ReportDraft, headers: Mapping[str, PictureHeader]) -> str:
         headers: view -> header, for DICOM pictures.
     """
     read = _picture("Chest radiograph", headers.get("current"), draft.sources.view)
-    unread = [_view(view) for view in draft.sources.unread]
+    unread = [_view(view) for view in draft.sources.unread if view != "current"]
+    if "current" in draft.sources.unread:  # a prompt without pictures
+        read = f"No picture read by this software. {read}"
     return f"{read}. Not read by this software: {', '.join(unread)}." if unread else f"{read}."
 
 

@@ -126,13 +126,14 @@ def test_odd_values_are_kept_and_never_logged(changed, tmp_path, kind, caplog):
     assert (report.PatientName, report.AccessionNumber) == (odd["PatientName"], odd["AccessionNumber"])
     assert report.PatientSex == "" and report.StudyTime == ""
     assert "Müller" not in caplog.text and "山" not in caplog.text and "AB-1234" not in caplog.text
+    assert not [record for record in caplog.records if record.name.startswith("highdicom")]
 
 
 def test_pictures_without_headers_have_no_sr_but_every_other_format(from_png, tmp_path):
     written, failed = write_formats(from_png, tmp_path, ["sr", "text", "json", "html", "pdf", "fhir", "basic_sr"])
     assert sorted(path.suffix for path in written) == [".html", ".json", ".json", ".pdf", ".txt"]
     assert len(failed) == 2 and not list(tmp_path.glob("*.dcm"))
-    with pytest.raises(StudyError, match=f"'{from_png.study_id}' cannot be written: its current picture has no DICOM header. Give"):
+    with pytest.raises(StudyError, match=f"'{from_png.study_id}' cannot be written: its current picture has no DICOM header"):
         write_draft(from_png, tmp_path, ["sr", "text"])
 
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 from pydicom import dcmread
 
-from libra_monai import registry
+from libra_monai import paths, registry
+from libra_monai.data import StudyProcessor
 from libra_monai.outputs import write_draft
 from libra_monai.outputs.draft import UNREVIEWED
 from libra_monai.outputs.headers import headers_of
@@ -43,6 +44,14 @@ def test_views_that_no_model_looked_at_are_named(pair):
     unread = replace(pair, sources=replace(pair.sources, unread=("lateral", "AP", "unknown")))
     assert sections_of(unread)["technique"].endswith("Not read by this software: lateral view, AP view, view not known.")
     assert "Not read" not in sections_of(pair)["technique"]
+
+
+def test_a_prompt_without_pictures_says_that_none_was_read(tiny, pair, records, phantom):
+    blind = replace(tiny, processor=StudyProcessor.load(paths.tiny_model(), prompt="findings_from_facts"))
+    assert not blind.processor.prompt.pictures
+    draft = blind.report_record(next(r for r in records if r["prior"]), phantom)
+    assert sections_of(draft)["technique"].startswith("No picture read by this software. Chest radiograph, 20")
+    assert sections_of(draft)["comparison"] == "No prior available to this software"
 
 
 def test_a_lateral_and_further_pictures_of_the_record_count_as_unread(tiny, alone, records, tmp_path):

@@ -44,7 +44,8 @@ def written(phantom, records, tmp_path_factory):
     requests = {"pair": [str(phantom / pair["current"]), *prior], "alone": [str(phantom / alone["current"])],
                 "bare": [str(out / "bare.dcm"), *prior]}  # fmt: skip
     for name, files in requests.items():
-        assert main(["report", "--current", *files, "--out", str(out / name), "--format", "sr,basic_sr,pdf", "--device", "cpu"]) == 0
+        words = ["report", "--current", *files, "--out", str(out / name), "--format", "sr,basic_sr,pdf", "--device", "cpu"]
+        assert main(words) == 0
     return sorted(out.glob("*/*.dcm"))
 
 
