@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
 from typing import Any
 
 import torch
@@ -113,11 +114,15 @@ class PictureNotes:
         uids: SOP instance UIDs of the pictures used, where they have one.
         warnings: what the reader of the draft should know of them.
         export_allowed: False if one of them has writing in its pixels that the gate's policy does not accept.
+        files: view -> absolute path.
+        reading: arguments of `LoadRadiograph` they were read with.
     """
 
     uids: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     export_allowed: bool = True
+    files: dict[str, str] = field(default_factory=dict)
+    reading: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -250,6 +255,64 @@ class SentenceEvidence:
         return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
+@dataclass(frozen=True)
+class DraftSources:
+    """Where a draft comes from: what writers open again, so that no patient's name travels in a batch.
+
+    Args:
+        files: view -> absolute path of every picture handed over.
+        unread: views of the study's pictures that the model did not look at.
+        view: of the current picture, where the record tells.
+        gap_hours: from prior to current, where the record tells.
+        request: digest of the request's texts, which went into the model too.
+        reading: arguments of `LoadRadiograph` the pictures were read with.
+    """
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+    view: str | None = None
+    gap_hours: float | None = None
+    request: str = ""
+    reading: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class PictureHeader:
+    """What the DICOM header of a picture says of patient, study and picture; absent is None or empty, never a guess.
+
+    Args:
+        path: the file.
+        sop_class_uid, sop_uid, series_uid, study_uid: of the object.
+        modality: such as CR or DX.
+        view: see `libra_monai.data.studies.StudyImage`.
+        time: of acquisition; `timed` is False if only the day is known.
+        patient_id, issuer, patient_name, birth_date, sex: of the patient; the date as YYYYMMDD, the sex as M, F or O.
+        accession, study_id, study_date, study_time, referring: of the study, as DICOM writes them.
+        timezone: offset from UTC as `+0100`.
+    """
+
+    path: str
+    sop_class_uid: str
+    sop_uid: str
+    series_uid: str
+    study_uid: str
+    modality: str = ""
+    view: str | None = None
+    time: datetime | None = None
+    timed: bool = False
+    patient_id: str = ""
+    issuer: str = ""
+    patient_name: str = ""
+    birth_date: str = ""
+    sex: str = ""
+    accession: str = ""
+    study_id: str = ""
+    study_date: str = ""
+    study_time: str = ""
+    referring: str = ""
+    timezone: str = ""
+
+
 @dataclass
 class ReportDraft:
     """A drafted report with all that must stand beside it.
@@ -267,6 +330,7 @@ class ReportDraft:
         export_allowed: False forbids every writer to put pictures of the study into what it writes, see `PictureNotes`.
         evidence: of every sentence, in order; None if it was not asked for.
         evidence_note: what the scores of the evidence rest on.
+        sources: the files it was written from.
     """
 
     study_id: str
@@ -283,6 +347,7 @@ class ReportDraft:
     export_allowed: bool = True
     evidence: list[SentenceEvidence] | None = None
     evidence_note: str | None = None
+    sources: DraftSources = field(default_factory=DraftSources)
 
     @property
     def text(self) -> str:

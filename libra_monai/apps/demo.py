@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole way in ten minutes, on two cores and without a download.
 
-Drafts two sample studies with the shipped weights, draws phantom studies, trains stage 1 and stage 2
-briefly from the shipped weights, evaluates on unseen patients, runs the control suite on them, and writes pages with
-pictures, drafts, scores and controls.
+Drafts two sample studies with the shipped weights as text, HTML, PDF, DICOM SR and FHIR, draws phantom studies,
+trains stage 1 and stage 2 briefly from the shipped weights, evaluates on unseen patients, runs the control suite on
+them, and writes pages with pictures, drafts, scores and controls.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def _draft_samples(out: Path) -> None:
     from libra_monai.checkpoints import load_pretrained
     from libra_monai.data import load_records
     from libra_monai.data.phantom.generate import generate
+    from libra_monai.outputs import write_draft
 
     _title("1  Drafts for two sample DICOM studies, by the shipped weights")
     folder = out / "samples"
@@ -52,15 +53,28 @@ def _draft_samples(out: Path) -> None:
     records = load_records(datalist, "test")
     chosen = [next(r for r in records if r["prior"]), next(r for r in records if not r["prior"])]
     loaded = load_pretrained(paths.tiny_model())
+    formats = _formats()
     for record in chosen:
-        prior = str(folder / record["prior"]) if record["prior"] else None
-        draft = loaded.report(folder / record["current"], prior, **_sections(record))
-        print(f"\n{draft.marks[0]}\n{record['study_id']}, {'with' if prior else 'without'} a prior")
+        draft = loaded.report_record(record, folder)
+        write_draft(draft, out / "drafts", formats)
+        print(f"\n{draft.marks[0]}\n{record['study_id']}, {'with' if draft.prior_used else 'without'} a prior")
         print(f"  draft:     {draft.text}\n  reference: {record['findings']}", flush=True)
+    print(f"\nBoth drafts as {', '.join(formats)}: {out / 'drafts'}", flush=True)
 
 
-def _sections(record: dict) -> dict:
-    return {name: record[name] for name in ("indication", "technique", "comparison")}
+def _formats() -> list[str]:
+    """Formats whose packages are here; what is missing is said with its remedy."""
+    from libra_monai.errors import ConfigError
+    from libra_monai.outputs import check_formats
+
+    found = []
+    for name in ("text", "html", "pdf", "sr", "basic_sr", "fhir"):
+        try:
+            check_formats([name])
+            found.append(name)
+        except ConfigError as error:
+            print(f"without {name}: {error}")
+    return found
 
 
 def _draw(out: Path, patients: int) -> str:
@@ -123,6 +137,7 @@ def _summary(out: Path, started: float) -> None:
         print(f"  {name:<24} {score['value']:.3f}  [{score['low']:.3f}, {score['high']:.3f}]  n {score['n']}")
     print(f"\nLook at {out / 'report.html'} in a browser: scores with intervals, controls, pictures, drafts, references.")
     print(f"Controls, strata and worst cases: {out / 'controls' / 'evaluation.html'}")
+    print(f"Sample drafts as DICOM SR, FHIR and more: {out / 'drafts'}")
     print(f"Drafts: {out / 'predictions.jsonl'}   scores: {out / 'metrics.json'}")
     print(f"Curves: tensorboard --logdir {out}")
 

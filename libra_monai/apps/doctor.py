@@ -60,6 +60,7 @@ def _checks(out: str) -> Iterator[tuple[bool, bool, str, str]]:
             yield from group()
         except ImportError as error:
             yield False, True, str(error), "Install what is missing above."
+    yield from _formats()
     yield from _folders(out)
     yield from _weights()
 
@@ -105,6 +106,19 @@ def _accelerator() -> Iterator[tuple[bool, bool, str, str]]:
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     text = f"accelerator {found}" if found else f"accelerator; {os.cpu_count()} CPU cores are used"
     yield bool(found), False, text, "The small model needs none."
+
+
+def _formats() -> Iterator[tuple[bool, bool, str, str]]:
+    from libra_monai import registry
+    from libra_monai.errors import ConfigError
+    from libra_monai.outputs import check_formats
+
+    for name in registry.names("writer"):
+        try:
+            check_formats([name])
+            yield True, False, f"drafts as {name}", ""
+        except ConfigError as error:
+            yield False, False, f"drafts as {name}", error.remedy
 
 
 def _folders(out: str) -> Iterator[tuple[bool, bool, str, str]]:

@@ -37,7 +37,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="DIR", help="model folder (the shipped small model)")
     parser.add_argument("--base", metavar="DIR", help="base of the model, for folders without it (where the folder says)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument("--format", default="text,json,html", help="text, json, html (all three)")
+    parser.add_argument(
+        "--format", default="text,json,html", metavar="NAMES",
+        help="by comma: text, json, html, pdf, sr (DICOM Enhanced SR), basic_sr, fhir (text,json,html)",
+    )  # fmt: skip
     parser.add_argument("--evidence", action="store_true", help="say how sure the model was of each sentence (docs/evidence.md)")
     parser.add_argument("--device", default="auto", help="auto, cpu, or a torch device")
     parser.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16 (published sizes want 16 bits)")
@@ -133,18 +136,17 @@ def _record(choice: Any, sections: dict[str, str]) -> Any:
 def _report(
     loaded: Any, record: dict[str, Any], notes: list[str], formats: list[str], out: str, alone: bool, evidence: bool
 ) -> None:
-    from libra_monai.outputs import write_draft
-    from libra_monai.outputs.html import write_study_page
-    from libra_monai.outputs.writers import file_name
+    from libra_monai.outputs import write_formats
 
     draft = loaded.report_record(record, Path(record["current"]).anchor, evidence)
     draft.warnings += [note for note in notes if note not in draft.warnings]
-    written = write_draft(draft, out, [name for name in formats if name != "html"])
-    if "html" in formats:
-        page = "report.html" if alone else f"{file_name(draft.study_id)}.html"
-        written.append(write_study_page(Path(out) / page, draft, record, loaded.reading))
+    written, failed = write_formats(draft, out, formats)
+    if alone:  # a single page has a name that needs no looking up
+        written = [path.replace(Path(out) / "report.html") if path.suffix == ".html" else path for path in written]
     print("\n".join([*draft.marks, "", draft.text, *(f"Note: {note}" for note in draft.warnings), ""]))
-    print("Written: " + ", ".join(str(path) for path in written))
+    print("Written: " + (", ".join(str(path) for path in written) or "nothing"))
+    if failed:
+        raise failed[0]
 
 
 def _reading(args: argparse.Namespace) -> dict[str, Any]:
@@ -174,8 +176,10 @@ def _check_request(args: argparse.Namespace) -> None:
 def _check_formats(formats: list[str]) -> None:
     from libra_monai import registry
     from libra_monai.errors import ConfigError, did_you_mean
+    from libra_monai.outputs import check_formats
 
-    known = [*registry.names("writer"), "html"]
+    known = registry.names("writer")
     for name in formats or [""]:
         if name not in known:
             raise ConfigError(f"--format '{name}' does not exist", did_you_mean(name, known))
+    check_formats(formats)

@@ -153,6 +153,7 @@ def to_record(choice: Choice) -> dict[str, Any]:
         "finding_labels": dict(study.labels) if study.labels else None,
         "study_uid": study.study_uid or None,
         "image_uids": uids or None,
+        "unread_views": _unread_views(choice) or None,
         "skipped_priors": list(choice.skipped),
     }
 
@@ -306,6 +307,11 @@ def _gap_hours(place: _Place, earlier: _Place) -> float | None:
     if place[0] is None or earlier[0] is None:
         return None
     return round((place[0] - earlier[0]).total_seconds() / 3600, 3)
+
+
+def _unread_views(choice: Choice) -> list[str]:
+    taken = (choice.current, choice.lateral)
+    return sorted(image.view or "unknown" for image in choice.study.images if image not in taken)
 
 
 def _why_no_picture(study: Study, rule: PriorRule) -> str:

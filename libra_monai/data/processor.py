@@ -283,7 +283,7 @@ def normalise_pixels(pictures: Tensor, table: Tensor) -> Tensor:
 
 
 def _notes(item: Mapping[str, Any]) -> PictureNotes:
-    notes = PictureNotes()
+    notes = PictureNotes(files=item.get("picture_files", {}), reading=item.get("picture_reading"))
     for view in VIEWS:
         meta = getattr(item.get(view), "meta", None) or {}
         if meta.get("sop_uid"):

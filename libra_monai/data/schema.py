@@ -49,10 +49,12 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "site": _TEXT,
     "study_uid": _TEXT,
     "image_uids": _LIST,
+    "unread_views": _LIST,  # views of the study's pictures besides `current` and `lateral`; "unknown" where nobody tells
     "skipped_priors": _LIST,
 }
 _REQUIRED = ("study_id", "current")
 _LEAST = {"gap_hours": 0, "age": 0}  # a prior after its study, or a negative age, is a mistake
+_TEXTS = ("image_uids", "unread_views")  # lists of texts
 _LABELS = (1, 0, -1, None)  # present, absent, uncertain, not mentioned
 # entries of the lists: field -> type, and which must be there
 _ENTRIES: dict[str, tuple[dict[str, tuple[type, ...]], tuple[str, ...]]] = {
@@ -84,8 +86,9 @@ def complete(item: Any, where: str) -> dict[str, Any]:
             if not isinstance(entry, Mapping):
                 raise ConfigError(f"{where}: field '{name}[{number}]' is {type(entry).__name__}, not dict", "Write an object.")
             _check_object(entry, fields, required, where, f"{name}[{number}].")
-    for number, uid in enumerate(item.get("image_uids") or ()):
-        _check_value(f"image_uids[{number}]", uid, _TEXT, where)
+    for name in _TEXTS:
+        for number, text in enumerate(item.get(name) or ()):
+            _check_value(f"{name}[{number}]", text, _TEXT, where)
     for label, value in (item.get("finding_labels") or {}).items():
         if isinstance(value, (bool, float)) or value not in _LABELS:
             raise ConfigError(f"{where}: field 'finding_labels.{label}' is {value!r}", "Labels are 1, 0, -1 or null.")
@@ -97,7 +100,8 @@ def json_schema() -> dict[str, Any]:
     study = _object_schema(FIELDS, _REQUIRED)
     for name, (fields, required) in _ENTRIES.items():
         study["properties"][name]["items"] = _object_schema(fields, required)
-    study["properties"]["image_uids"]["items"] = {"type": "string", "minLength": 1}
+    for name in _TEXTS:
+        study["properties"][name]["items"] = {"type": "string", "minLength": 1}
     study["properties"]["statements"]["items"] = {"type": "object"}
     study["properties"]["finding_labels"]["additionalProperties"] = {"enum": list(_LABELS)}
     lists = {split: {"type": "array", "items": {"$ref": "#/$defs/study"}} for split in SPLITS}

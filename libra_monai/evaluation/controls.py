@@ -27,7 +27,7 @@ Pixels = Callable[[torch.Tensor], torch.Tensor]
 _PRIOR_TEXTS = ("prior_findings", "prior_impression", "earlier")
 _PRIOR = ("prior", "gap_hours", "prior_study_id", *_PRIOR_TEXTS)
 WITHHELD = (*_PRIOR, "comparison", "skipped_priors")  # what goes with the prior
-_SHOWN = ("current", "lateral", "view", "technique", "image_uids", "study_uid")  # belongs to the current picture
+_SHOWN = ("current", "lateral", "view", "technique", "image_uids", "unread_views", "study_uid")  # belongs to the current picture
 
 
 @dataclass(frozen=True)

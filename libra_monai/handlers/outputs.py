@@ -13,9 +13,9 @@ from ignite.engine import Engine, Events
 from libra_monai import ranks
 from libra_monai.files import append_jsonl, write_jsonl
 from libra_monai.handlers.failures import FailureLog
-from libra_monai.outputs import PagePictures, write_draft, write_html_report
+from libra_monai.outputs import PagePictures, check_formats, write_formats, write_html_report
 from libra_monai.outputs.html import MAX_STUDIES
-from libra_monai.types import ReportDraft
+from libra_monai.types import Failure, ReportDraft
 
 
 class PredictionWriter:
@@ -78,10 +78,17 @@ class DraftWriter:
     Args:
         output_dir: drafts go to its subfolder `drafts`.
         formats: registered writers.
+        failures: where a draft that a format cannot hold is noted; without it such a draft ends the run.
+
+    Raises:
+        ConfigError: a format is unknown, or its package is not installed.
     """
 
-    def __init__(self, output_dir: str | Path, formats: Sequence[str] = ("text", "json")) -> None:
-        self.folder, self.formats = Path(output_dir) / "drafts", list(formats)
+    def __init__(
+        self, output_dir: str | Path, formats: Sequence[str] = ("text", "json"), failures: FailureLog | None = None
+    ) -> None:
+        check_formats(formats)
+        self.folder, self.formats, self.failures = Path(output_dir) / "drafts", list(formats), failures
 
     def attach(self, engine: Engine) -> None:
         """Listen to an engine."""
@@ -89,4 +96,8 @@ class DraftWriter:
 
     def __call__(self, engine: Engine) -> None:
         for draft in engine.state.output["drafts"]:
-            write_draft(draft, self.folder, self.formats)
+            _, failed = write_formats(draft, self.folder, self.formats)
+            if failed and self.failures is None:
+                raise failed[0]
+            for error in failed:
+                self.failures.add([Failure(draft.study_id, error.file, error.stage, error.reason, error.remedy)])

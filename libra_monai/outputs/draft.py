@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from libra_monai.data.processor import StudyProcessor
 from libra_monai.inferers.calibration import calibration_of
-from libra_monai.types import Generation, PictureNotes, Record, ReportDraft, SentenceEvidence, StudyBatch
+from libra_monai.types import DraftSources, Generation, PictureNotes, Record, ReportDraft, SentenceEvidence, StudyBatch
 
 UNREVIEWED = "AUTOMATICALLY GENERATED DRAFT, NOT REVIEWED BY A RADIOLOGIST"
+READ = ("current", "prior")  # no connector looks at a lateral picture yet
+_ASKED = ("indication", "history", "technique", "comparison", "question", "prior_findings", "prior_impression")
 SYNTHETIC = (
     "trained on synthetic phantom pictures only: on a real patient its words mean nothing; "
     "synthetic, not for clinical use"
@@ -57,9 +61,9 @@ def drafts_of(
     """
     target = processor.prompt.target
     return [
-        _draft(generation, processor.decode(generation), record, notes, target, card, prior_used=prior >= 0)
-        for generation, record, notes, prior in zip(
-            generations, batch.records, batch.notes, batch.index["prior"].tolist(), strict=True
+        _draft(generation, processor.decode(generation), record, notes, target, card, prior >= 0, current >= 0)
+        for generation, record, notes, prior, current in zip(
+            generations, batch.records, batch.notes, *(batch.index[view].tolist() for view in ("prior", "current")), strict=True
         )
     ]
 
@@ -72,6 +76,7 @@ def _draft(
     target: str,
     card: Mapping[str, Any],
     prior_used: bool,
+    looked: bool,
 ) -> ReportDraft:
     warnings = list(notes.warnings)
     if not generation.finished:
@@ -91,4 +96,19 @@ def _draft(
         reference=record.get(target),
         input_uids=list(notes.uids),
         export_allowed=notes.export_allowed,
+        sources=_sources(record, notes, looked),
+    )
+
+
+def _sources(record: Record, notes: PictureNotes, looked: bool) -> DraftSources:
+    unread = [view for view in notes.files if view not in READ or (view == "current" and not looked)]
+    unread += list(record.get("unread_views") or ())
+    asked = json.dumps([record.get(name) for name in _ASKED])
+    return DraftSources(
+        files=dict(notes.files),
+        unread=tuple(unread),
+        view=record.get("view"),
+        gap_hours=record.get("gap_hours"),
+        request=hashlib.sha256(asked.encode()).hexdigest()[:16],
+        reading=notes.reading,
     )

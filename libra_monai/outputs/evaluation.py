@@ -17,8 +17,9 @@ from libra_monai.errors import StudyError
 from libra_monai.files import write_text
 from libra_monai.outputs.change_words import mark_changes
 from libra_monai.outputs.draft import UNREVIEWED
-from libra_monai.outputs.html import page_environment, png, time_between
+from libra_monai.outputs.html import page_environment, png
 from libra_monai.outputs.pictures import may_leave
+from libra_monai.outputs.statements import time_between
 from libra_monai.types import Record
 
 LONGEST = 3000  # letters of a text shown in the page

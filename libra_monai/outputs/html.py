@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drafts of many studies as one self-contained HTML page: pictures, drafts, references, scores.
+"""Drafts as self-contained HTML pages: of many studies with references and scores, or of one.
 
 Nothing is fetched: pictures are embedded, and every text is escaped, since a report may contain markup. Pictures with
 writing in them are left out, see `pictures`.
@@ -21,8 +21,12 @@ from torch import Tensor
 from libra_monai.files import write_text
 from libra_monai.outputs.change_words import mark_changes
 from libra_monai.outputs.evidence_marks import LEVELS, evidence_rows, mark_sentences
+from libra_monai.outputs.headers import headers_of
+from libra_monai.outputs.names import file_name
 from libra_monai.outputs.pictures import PagePictures, pictures_of
-from libra_monai.types import Record, ReportDraft
+from libra_monai.outputs.statements import sections_of, time_between
+from libra_monai.registry import register
+from libra_monai.types import Record, ReportDraft, SentenceEvidence
 
 MAX_STUDIES = 40  # keeps the page within a few megabytes
 
@@ -55,25 +59,29 @@ def write_html_report(
         studies_total=len(drafts),
         scores=dict(scores or {}),
         failed=failed,
-        levels={word: f"{bound:.2f}" for bound, word in LEVELS},
+        levels=_levels(),
     )
     write_text(path, text)
     return Path(path)
 
 
-def write_study_page(
-    path: str | Path, draft: ReportDraft, files: Mapping[str, str | None], reading: Mapping[str, Any] | None = None
-) -> Path:
-    """Write the page of one draft.
+@register("writer", "html")
+def write_html_draft(draft: ReportDraft, folder: Path) -> Path:
+    """One self-contained page with the pictures, `<study_id>.html`."""
+    headers, files = headers_of(draft), draft.sources.files
+    current = headers.get("current")
+    record = {**files, "view": (current.view if current else None) or draft.sources.view, "gap_hours": draft.sources.gap_hours}
+    read = PagePictures(Path(files.get("current") or folder).absolute().anchor, draft.sources.reading)
+    study = _study(draft, record, read, sections_of(draft, headers))
+    path = Path(folder) / f"{file_name(draft.study_id)}.html"
+    page = {"title": f"Draft of {draft.study_id}", "marks": draft.marks, "model": draft.model, "studies": [study], "levels": _levels()}
+    text = page_environment().get_template("report.html").render(**page, studies_total=1, scores={}, failed=0)
+    write_text(path, text)
+    return path
 
-    Args:
-        path: the HTML file.
-        draft: the draft.
-        files: view -> absolute path of the picture it was written from.
-        reading: arguments of `LoadRadiograph` that the model's pictures were read with.
-    """
-    read = PagePictures(Path(files.get("current") or path).absolute().anchor, reading)
-    return write_html_report(path, f"Draft of {draft.study_id}", [draft], [dict(files)], read)
+
+def _levels() -> dict[str, str]:
+    return {word: f"{bound:.2f}" for bound, word in LEVELS}
 
 
 def page_environment() -> Environment:
@@ -83,25 +91,31 @@ def page_environment() -> Environment:
     )
 
 
-def _study(draft: ReportDraft, record: Record, picture: Callable[[str], Tensor] | None) -> dict[str, Any]:
+def _study(
+    draft: ReportDraft, record: Record, picture: Callable[[str], Tensor] | None, sections: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     pictures, absent = pictures_of(draft, record, picture)
     shown = {view: png(pixels) for view, pixels in pictures.items()}
     told = draft.evidence or []
-    sections = [
-        (name, mark_sentences(getattr(draft, name), [one for one in told if one.section == name]))
-        for name in ("findings", "impression")
-    ]
+    sections = {name: getattr(draft, name) for name in ("findings", "impression")} if sections is None else sections
     return {
         "evidence": evidence_rows(told),
         "draft": draft,
         "view": record.get("view"),
         "gap": time_between(record.get("gap_hours")) if draft.prior_used else None,
-        "sections": [(name, text) for name, text in sections if text],
+        "sections": [_labelled(name, text, told) for name, text in sections.items() if text],
         "reference": mark_changes(draft.reference) if draft.reference else None,
         "current": shown.get("current"),
         "prior": shown.get("prior"),
         "absent": absent or "not shown",
     }
+
+
+def _labelled(name: str, text: str, told: Sequence[SentenceEvidence]) -> tuple[str, str]:
+    """Label and text of a section; words of change, and how sure the model was, are marked in what a model wrote."""
+    if name not in ("findings", "impression"):
+        return name, text
+    return f"Draft: {name}", mark_sentences(text, [one for one in told if one.section == name])
 
 
 def png(pixels: Tensor) -> str:
@@ -114,9 +128,3 @@ def png(pixels: Tensor) -> str:
     Image.fromarray(np.asarray(pixels[0], dtype=np.uint8)).save(buffer, format="PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
-
-def time_between(hours: float | None) -> str | None:
-    """A gap in words: hours below two days, else days."""
-    if hours is None:
-        return None
-    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"

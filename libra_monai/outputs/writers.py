@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from libra_monai import registry
+from libra_monai.errors import StudyError
 from libra_monai.files import write_json, write_text
+from libra_monai.outputs.names import file_name
+from libra_monai.outputs.needs import check_formats
+from libra_monai.outputs.statements import sections_of
 from libra_monai.registry import register
 from libra_monai.types import ReportDraft
 
@@ -17,25 +19,33 @@ from libra_monai.types import ReportDraft
 @register("writer", "text")
 def write_text_draft(draft: ReportDraft, folder: Path) -> Path:
     """Plain text, `<study_id>.txt`."""
-    lines = list(draft.marks)
-    lines += ["", f"Study: {draft.study_id}", f"Model: {draft.model}"]
-    prior = f"Prior study: {draft.prior_study_id or 'given'}" if draft.prior_used else "Prior study: none used"
-    lines += [prior, ""]
-    for name in ("findings", "impression"):
-        if getattr(draft, name) is not None:
-            lines += [f"{name.upper()}:", getattr(draft, name), ""]
-    lines += [f"Note: {note}" for note in draft.warnings]
     path = folder / f"{file_name(draft.study_id)}.txt"
-    write_text(path, "\n".join(lines).rstrip() + "\n")
+    write_text(path, "\n".join(plain_text(draft)) + "\n")
     return path
+
+
+def plain_text(draft: ReportDraft) -> list[str]:
+    """The lines of a draft as plain text, its marks first.
+
+    Args:
+        draft: the draft.
+    """
+    lines = [*draft.marks, "", f"Study: {draft.study_id}", f"Model: {draft.model}"]
+    lines += [f"Prior study: {draft.prior_study_id or 'given'}" if draft.prior_used else "Prior study: none used", ""]
+    for name, text in sections_of(draft).items():
+        lines += [f"{name.upper()}:", text, ""]
+    lines += [f"Note: {note}" for note in draft.warnings]
+    return lines if draft.warnings else lines[:-1]
 
 
 @register("writer", "json")
 def write_json_draft(draft: ReportDraft, folder: Path) -> Path:
-    """The fields of `predictions.jsonl`, `<study_id>.json`; the marks stand first."""
+    """The fields of `predictions.jsonl` with `technique` and `comparison`, `<study_id>.json`; the marks stand first."""
     content = draft.as_json()
+    sections = sections_of(draft)
     path = folder / f"{file_name(draft.study_id)}.json"
-    write_json(path, {"marks": content.pop("marks"), **content, "input_uids": draft.input_uids})
+    written = {name: sections[name] for name in ("technique", "comparison")}
+    write_json(path, {"marks": content.pop("marks"), **content, **written, "input_uids": draft.input_uids})
     return path
 
 
@@ -48,12 +58,34 @@ def write_draft(draft: ReportDraft, folder: str | Path, formats: Sequence[str] =
         formats: registered writers.
 
     Raises:
-        ConfigError: a format is unknown.
+        ConfigError: a format is unknown, or its package is not installed; nothing is written then.
+        StudyError: the study cannot be written in one of them, such as SR of a picture without DICOM header; the other
+            formats are written.
     """
-    return [registry.find("writer", name)(draft, Path(folder)) for name in formats]
+    written, failed = write_formats(draft, folder, formats)
+    if failed:
+        raise failed[0]
+    return written
 
 
-def file_name(study_id: str) -> str:
-    """A file name for a study: its identifier; one with anything unusual replaced gets a mark that keeps it unique."""
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", study_id).lstrip(".")[:120] or "study"
-    return plain if plain == study_id else f"{plain}-{hashlib.sha256(study_id.encode()).hexdigest()[:8]}"
+def write_formats(
+    draft: ReportDraft, folder: str | Path, formats: Sequence[str] = ("text", "json")
+) -> tuple[list[Path], list[StudyError]]:
+    """As `write_draft`, and what could not be written is given back instead of raised.
+
+    Args:
+        draft: the draft.
+        folder: where to; it is created.
+        formats: registered writers.
+
+    Raises:
+        ConfigError: a format is unknown, or its package is not installed.
+    """
+    check_formats(formats)
+    written, failed = [], []
+    for name in formats:
+        try:
+            written.append(registry.find("writer", name)(draft, Path(folder)))
+        except StudyError as error:
+            failed.append(error)
+    return written, failed

@@ -56,14 +56,17 @@ class StudyPicturesd(MapTransform):
         super().__init__(keys, allow_missing_keys=True)
         self.root, self.steps, self.hide, self.cache = root, Compose(list(steps)), hide, cache
         self.policy = policy_from(getattr(steps[0], "policy", None) if policy is None else policy)
+        self.reading = vars(steps[0].options) if hasattr(steps[0], "options") else None
         self.memory: dict[str, torch.Tensor] | None = {} if remember else None
 
     def __call__(self, record: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(record)
         item["picture_paths"] = {key: record.get(key) for key in self.keys}
+        item["picture_reading"] = self.reading
         for key in self.keys:
             path = None if self.hide else record.get(key)
             item[key] = None if path is None else self._for_view(path, key)
+        item["picture_files"] = {key: paths.inside(self.root, record[key]) for key in self.keys if record.get(key)}
         return item
 
     def picture(self, relative: str) -> torch.Tensor:

@@ -147,7 +147,7 @@ def test_show_config_tells_value_and_origin_of_every_id(capsys):
 def test_doctor_lists_what_is_here(capsys, tmp_path):
     assert main(["doctor", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    for word in ("Python 3", "torch", "DICOM JPEG 2000", "is writable", "weights libra_tiny"):
+    for word in ("Python 3", "torch", "DICOM JPEG 2000", "is writable", "weights libra_tiny", "drafts as sr"):
         assert word in said
 
 

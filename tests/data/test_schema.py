@@ -37,6 +37,7 @@ BAD = [
     (MINIMAL | {"earlier": [EARLIER | {"text": "x"}]}, "earlier[0].text"),
     (MINIMAL | {"finding_labels": {"Edema": 2}}, "finding_labels.Edema"),
     (MINIMAL | {"image_uids": [7]}, "image_uids[0]"),
+    (MINIMAL | {"unread_views": [""]}, "unread_views[0]"),
     (MINIMAL | {"skipped_priors": [{"study_id": "0"}]}, "skipped_priors[0].reason"),
 ]
 

@@ -63,6 +63,8 @@ def test_a_fresh_clone_runs_the_demo_and_reuses_the_installation(tmp_path):
     out = clone / "runs" / "demo"
     scores = json.loads((out / "metrics.json").read_text())
     assert scores["finding_side_micro_f1"]["value"] > 0.5
+    for ending in ("sr.dcm", "basic_sr.dcm", "fhir.json", "html", "pdf.dcm", "txt"):
+        assert len(list((out / "drafts").glob(f"*.{ending}"))) == 2, ending
     page = (out / "report.html").read_text()
     assert page.count("<article>") >= 10 and "95 % interval" in page and "Does the model look?" in page
     assert list((out / "tensorboard").iterdir()) and list((out / "align" / "tensorboard").iterdir())

@@ -24,7 +24,7 @@ from libra_monai.types import FAILURE, VIEWS, Record
 _TURNED = {"worsened": "improved", "improved": "worsened", "stable": "stable"}
 _GONE = ("resolved", "removed")
 _LEVELS = list(SEVERITIES)
-_OF_CURRENT = ("technique", "view", "image_uids", "study_uid", "lateral")
+_OF_CURRENT = ("technique", "view", "image_uids", "unread_views", "study_uid", "lateral")
 _TEXTS_BEFORE = ("prior_findings", "prior_impression", "earlier")
 
 

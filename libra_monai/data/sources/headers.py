@@ -106,12 +106,17 @@ def moment(day: Any, time: Any) -> datetime | None:
 
 def acquired(dataset: Dataset) -> datetime | None:
     """When a picture was taken: the first date with a time of acquisition, content, series, study; else the first date."""
+    return acquired_at(dataset)[0]
+
+
+def acquired_at(dataset: Dataset) -> tuple[datetime | None, bool]:
+    """As `acquired`, and whether the time of day is known; without it the moment is midnight."""
     whole = re.match(r"(\d{8})(\d{2,6})?", str(dataset.get("AcquisitionDateTime") or "").strip())
     found = [(whole.group(1), whole.group(2)) if whole else (None, None)]
     found += [(dataset.get(f"{name}Date"), dataset.get(f"{name}Time")) for name in _MOMENTS]
     dated = [(moment(day, time), _clock(time) is not None) for day, time in found]
     dated = [(when, timed) for when, timed in dated if when is not None]
-    return next((when for when, timed in dated if timed), dated[0][0] if dated else None)
+    return next((found for found in dated if found[1]), dated[0] if dated else (None, False))
 
 
 def view_of(dataset: Dataset) -> str | None:
