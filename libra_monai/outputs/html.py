@@ -127,4 +127,3 @@ def png(pixels: Tensor) -> str:
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(pixels[0], dtype=np.uint8)).save(buffer, format="PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
