@@ -65,7 +65,8 @@ class BulkWriter:
 
 
 def run_bulk(evaluator: Any, ledger: DraftLedger) -> None:
-    """Draft what remains. SIGINT or SIGTERM ends the run behind the batch in work; a second SIGINT ends it at once.
+    """Draft what remains. SIGINT or SIGTERM ends the run once the batch that is computed is written; a second
+    SIGINT ends it at once.
 
     Args:
         evaluator: the engine.

@@ -14,7 +14,7 @@ from ignite.engine import Events
 
 from libra_monai.apps.main import main
 from libra_monai.apps.workflow import LibraWorkflow
-from libra_monai.errors import ConfigError, Interrupted, StudiesFailed
+from libra_monai.errors import ConfigError, Interrupted, StudiesFailed, innermost
 from libra_monai.handlers import DraftLedger, FailureLog
 from libra_monai.handlers.ledger import digest_of
 
@@ -34,12 +34,16 @@ def _run(options, at=None, kind=None, seen=None):
     """A run that sends itself a signal when a batch begins, and notes the studies it drafts."""
     workflow = LibraWorkflow("inference", [], options)
     workflow.initialize()
-    evaluator = workflow.parser.get_parsed_content("evaluator")
-    if evaluator is not None and seen is not None:
-        evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.extend(engine.state.batch.study_ids))
-    if at:
-        evaluator.add_event_handler(Events.ITERATION_STARTED(once=at), lambda engine: os.kill(os.getpid(), kind))
-    workflow.run_all()
+    try:
+        evaluator = workflow.parser.get_parsed_content("evaluator")
+        if seen is not None:
+            evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.extend(engine.state.batch.study_ids))
+        if at:
+            evaluator.add_event_handler(Events.ITERATION_STARTED(once=at), lambda engine: os.kill(os.getpid(), kind))
+        workflow.run()
+        workflow.finalize()
+    except RuntimeError as error:  # as `run_all` does
+        raise innermost(error) or error from error
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
@@ -48,10 +52,10 @@ def test_an_interrupted_run_keeps_what_is_done_and_the_same_command_drafts_only_
     before = signal.getsignal(kind)
     with pytest.raises(Interrupted, match="The same command goes on"):
         _run(_options(phantom, tmp_path), 2, kind, first)
-    assert len(first) == 2 and [row["study_id"] for row in _lines(tmp_path)] == first
+    assert len(first) == 1 and [row["study_id"] for row in _lines(tmp_path)] == first
     assert signal.getsignal(kind) == before
     _run(_options(phantom, tmp_path), seen=second)
-    assert len(second) == 3 and [row["study_id"] for row in _lines(tmp_path)] == first + second
+    assert len(second) == 4 and [row["study_id"] for row in _lines(tmp_path)] == first + second
     assert len(list((tmp_path / "drafts").glob("*.txt"))) == 5
     assert "5 studies" in (tmp_path / "report.html").read_text()
     content = (tmp_path / "predictions.jsonl").read_bytes()

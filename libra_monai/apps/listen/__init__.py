@@ -37,8 +37,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Listen until SIGTERM or SIGINT."""
-    from datetime import datetime
-
     from libra_monai import paths
     from libra_monai.apps.listen.peers import parse_peer
     from libra_monai.apps.listen.queue import StudyQueue
@@ -55,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     archive = parse_peer(args.prior_from, "--prior-from") if args.prior_from else None
     formats = [name.strip() for name in args.format.split(",") if name.strip()]
     check_formats(formats)
-    rule = PriorRule(args.prior_rule, args.max_gap, now=datetime.now())
+    rule = PriorRule(args.prior_rule, args.max_gap)
     check_writable(args.work, "--work")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("libra_monai").setLevel(logging.INFO)

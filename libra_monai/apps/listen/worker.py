@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ class Worker:
         title: AE title of this side.
         target: where drafts go; None keeps them in the work folder.
         archive: where earlier studies come from; None looks at none.
-        rule: how the prior is chosen.
+        rule: how the prior is chosen; its `now` follows the clock.
+        dated: False trusts dates in the future, which de-identified archives have.
         formats: registered writers; every DICOM object they write is sent.
     """
 
@@ -49,9 +51,10 @@ class Worker:
         archive: Peer | None = None,
         rule: PriorRule | None = None,
         formats: Sequence[str] = ("sr",),
+        dated: bool = True,
     ) -> None:
         self.queue, self.model, self.title, self.target, self.archive = queue, model, title, target, archive
-        self.rule, self.formats = rule or PriorRule(), list(formats)
+        self.rule, self.formats, self.dated = rule or PriorRule(), list(formats), dated
 
     def step(self) -> int:
         """Work on all that is due now; the number of studies."""
@@ -120,7 +123,7 @@ class Worker:
         Raises:
             StudyError: it is of two patients, or has no frontal picture.
         """
-        source = StudyFolder()
+        source, rule = StudyFolder(), replace(self.rule, now=datetime.now() if self.dated else None)
         studies = source.gather(folders)
         ours = [study for study in studies if study.study_uid == state.study_uid]
         where = f"study {self._name(state)}"
@@ -129,7 +132,7 @@ class Worker:
             raise StudyError(where, "record", f"no chest radiograph in the study ({reasons})", "Send CR or DX pictures of the chest.")
         if len(ours) > 1:
             raise StudyError(where, "record", f"objects of {len(ours)} patients in one study", "Correct the study in the archive.")
-        choice = next(c for c in choose_priors(studies, self.rule) if c.study is ours[0])
+        choice = next(c for c in choose_priors(studies, rule) if c.study is ours[0])
         if choice.current is None:
             views = ", ".join(sorted({image.view or "unknown" for image in ours[0].images}))
             raise StudyError(where, "record", f"no usable frontal picture (views: {views})", "Send the frontal picture as well.")
