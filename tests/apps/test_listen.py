@@ -42,7 +42,7 @@ class Side:
 
     def begin(self):
         self.queue = StudyQueue(self.folder, 30, self.clock)
-        self.worker = Worker(self.queue, self.tiny, "LIBRA", self.target, self.archive)
+        self.worker = Worker(self.queue, self.tiny, "LIBRA", self.target, self.archive, dated=False)
         self.receiver = Receiver(self.queue, "LIBRA", ["MODALITY", "PACS"], port=0)
         self.receiver.start()
 

@@ -11,12 +11,15 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.data.studies_made import at, write_dicom
+from tests.data.studies_made import write_dicom
+
+START = datetime(2021, 3, 4, 10, 0)
 
 PLUGIN = next((p for d in ("/usr/share/orthanc/plugins", "/usr/lib/orthanc") for p in Path(d).glob("libOrthancDicomWeb.so*")), None)
 ORTHANC = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin")
@@ -81,8 +84,8 @@ def orthanc(tmp_path_factory):
 
 def _sent(orthanc, folder, patient):
     """A study with a prior in the archive; the archive's name of the current picture, and the prior's UID."""
-    prior = write_dicom(folder / "prior.dcm", patient, "s0", at(-48))
-    current = write_dicom(folder / "current.dcm", patient, "s1", at(0))
+    prior = write_dicom(folder / "prior.dcm", patient, "s0", START - timedelta(days=2))
+    current = write_dicom(folder / "current.dcm", patient, "s1", START)
     orthanc.ask("/instances", prior.read_bytes())
     from pydicom import dcmread
 
