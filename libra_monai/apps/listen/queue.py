@@ -38,6 +38,7 @@ class State:
         tries, next_try: of what is tried again, and when.
         sent: SOP instance UIDs that the archive has taken.
         reason: why it failed, without a word of the patient.
+        emptied: its pictures and drafts were deleted.
     """
 
     study_uid: str
@@ -49,6 +50,7 @@ class State:
     next_try: float = 0.0
     sent: list[str] = field(default_factory=list)
     reason: str = ""
+    emptied: bool = False
 
 
 class StudyQueue:
@@ -105,6 +107,7 @@ class StudyQueue:
             _keep(path, content)
             state.objects += 1
             state.status, state.tries, state.next_try, state.reason = RECEIVING, 0, 0.0, ""
+            state.emptied = False
             self._save(state)
             return True
 
@@ -175,13 +178,15 @@ class StudyQueue:
         with self._guard:
             for state in self._states.values():
                 place = self.place(state.study_uid)
-                if state.status not in (ANSWERED, FAILED) or self.clock() - state.last < keep:
+                if state.emptied or state.status not in (ANSWERED, FAILED) or self.clock() - state.last < keep:
                     continue
                 for path in (place / "objects").glob("*.dcm"):
                     if path.stat().st_size:
                         path.write_bytes(b"")
                 for name in ("earlier", "out"):
                     shutil.rmtree(place / name, ignore_errors=True)
+                state.emptied = True
+                self._save(state)
 
     def _is_due(self, state: State) -> bool:
         now = self.clock()
