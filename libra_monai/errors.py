@@ -59,6 +59,10 @@ class StudiesFailed(LibraError):
     """Some studies failed and are listed in `failed.jsonl`; raised at the end for the exit status."""
 
 
+class Interrupted(LibraError):
+    """A run was asked to stop and did; what is done is kept."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Say which known word is closest, or list what is known.
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from libra_monai.errors import ConfigError
 
@@ -55,6 +55,36 @@ def append_jsonl(path: str | os.PathLike, rows: Iterable[dict[str, Any]]) -> Non
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with Path(path).open("a", encoding="utf-8", newline="\n") as file:
         file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def hold(path: str | os.PathLike, what: str) -> BinaryIO | None:
+    """Hold a folder by a lock file in it, until the file returned is closed or this process ends, however it ends.
+
+    One process may hold it several times.
+
+    Args:
+        path: the lock file; its folder exists.
+        what: who writes there, for the message.
+
+    Returns:
+        the open file; None where the system has no such locks.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    file = Path(path).open("wb")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.close()
+        raise ConfigError(f"another {what} writes to {Path(path).parent}", "Wait for its end, or choose another folder.") from None
+    except OSError:  # a disk without locks
+        pass
+    return file
 
 
 def check_writable(folder: str | os.PathLike, what: str) -> None:

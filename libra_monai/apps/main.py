@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from libra_monai import __version__
-from libra_monai.errors import LibraError, StudiesFailed, StudyError, did_you_mean, innermost
+from libra_monai.errors import Interrupted, LibraError, StudiesFailed, StudyError, did_you_mean, innermost
 
 COMMANDS = {
     "report": "draft the report of one study from picture files",
+    "listen": "take studies over the network (DICOM), send drafts back as SR",
     "run": "run a bundle workflow with overlays and overrides",
     "show-config": "show what a workflow with overlays consists of, and which file says so",
     "phantom": "draw synthetic chest X-ray studies with reports",
@@ -89,6 +90,8 @@ def _guarded(name: str, words: list[str], debug: bool) -> int:
 def _say(error: Exception) -> int:
     if isinstance(error, LibraError):
         print(f"libra-monai: error: {error}", file=sys.stderr)
+        if isinstance(error, Interrupted):
+            return 130
         return 1 if isinstance(error, (StudiesFailed, StudyError)) else 2
     first = (str(error).strip().splitlines() or ["no message"])[0]
     print(

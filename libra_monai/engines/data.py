@@ -27,6 +27,7 @@ def batches(
     num_workers: int = 0,
     seed: int = 0,
     group_by: str | None = None,
+    idle: bool = False,
 ) -> DataLoader:
     """A MONAI data loader of `StudyBatch`es in an order that depends on the seed only.
 
@@ -39,13 +40,14 @@ def batches(
         seed: of the order and of all random transforms.
         group_by: section of the records, such as `findings`; studies of similar length there share a batch, so that
             less padding is computed. The order stays random otherwise; only with `shuffle`.
+        idle: processes may be left without a study; without `shuffle`.
     """
     if shuffle:
         lengths = [len(record.get(group_by) or "") for record in dataset.data] if group_by else None
         mixture = {name: getattr(dataset, name, None) for name in ("groups", "weights")}
         sampler: Any = TrainingBatches(len(dataset), batch_size, seed, lengths, **mixture)
     else:
-        sampler = EvaluationBatches(len(dataset), batch_size)
+        sampler = EvaluationBatches(len(dataset), batch_size, idle)
     loader = DataLoader(
         dataset,
         batch_sampler=sampler,

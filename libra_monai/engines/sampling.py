@@ -115,13 +115,14 @@ class EvaluationBatches:
     Args:
         size: number of studies.
         batch_size: studies of a batch on this process.
+        idle: processes may be left without a study, as at the end of a bulk run.
 
     Raises:
         ConfigError: there are more processes than studies.
     """
 
-    def __init__(self, size: int, batch_size: int) -> None:
-        if 0 < size < ranks.world_size():
+    def __init__(self, size: int, batch_size: int, idle: bool = False) -> None:
+        if not idle and 0 < size < ranks.world_size():
             raise ConfigError(f"{size} studies do not reach for {ranks.world_size()} processes", "Use fewer processes.")
         self.size, self.batch_size = size, max(int(batch_size), 1)
 

@@ -3,9 +3,11 @@
 
 from libra_monai.handlers.announce import Announce
 from libra_monai.handlers.best import BestModel
+from libra_monai.handlers.bulk import BulkWriter, run_bulk
 from libra_monai.handlers.checkpoints import Checkpoints
 from libra_monai.handlers.controls import ControlSuite
 from libra_monai.handlers.failures import FailureLog, StudyFailures
+from libra_monai.handlers.ledger import DraftLedger
 from libra_monai.handlers.metrics import MetricSet, ScoreWriter, comparison, key_metric
 from libra_monai.handlers.outputs import DraftWriter, PredictionWriter
 from libra_monai.handlers.progress import Progress
@@ -15,8 +17,10 @@ from libra_monai.handlers.tensorboard import TensorBoardReports, TensorBoardScal
 __all__ = [
     "Announce",
     "BestModel",
+    "BulkWriter",
     "Checkpoints",
     "ControlSuite",
+    "DraftLedger",
     "DraftWriter",
     "FailureLog",
     "MetricSet",
@@ -29,5 +33,6 @@ __all__ = [
     "TensorBoardScalars",
     "comparison",
     "key_metric",
+    "run_bulk",
     "summary_writer",
 ]

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 
 from libra_monai import ranks
 from libra_monai.errors import StudiesFailed
-from libra_monai.files import write_jsonl
+from libra_monai.files import append_jsonl, write_jsonl
 from libra_monai.types import Failure
 
 logger = logging.getLogger(__name__)
@@ -24,13 +24,16 @@ class FailureLog:
 
     Args:
         output_dir: where `failed.jsonl` is written.
+        earlier: has `failures` of earlier starts that still hold, such as a `DraftLedger`.
     """
 
-    def __init__(self, output_dir: str | Path) -> None:
+    def __init__(self, output_dir: str | Path, earlier: Any = None) -> None:
         own = f".{ranks.rank()}" if ranks.is_secondary() else ""
         self.path = Path(output_dir) / f"{Path(FILE).stem}{own}.jsonl"
         self.failures: dict[tuple[str | None, str], Failure] = {}
         self.path.unlink(missing_ok=True)  # of an earlier run
+        if earlier is not None:
+            self.add(earlier.failures, logged=False)
 
     def add(self, failures: Iterable[Failure], logged: bool = True) -> None:
         """Note failures; each study and file is logged once, however often it comes by.
@@ -46,7 +49,7 @@ class FailureLog:
                 reason = f"{failure.reason}. {failure.remedy}"
                 logger.error("study %s skipped: %s: %s", failure.study_id, failure.file, reason)
         if new:
-            write_jsonl(self.path, [failure.as_json() for failure in self.failures.values()])
+            append_jsonl(self.path, [failure.as_json() for failure in new])  # rewriting would cost the square of their number
 
     def state_dict(self) -> dict[str, Any]:
         """What failed so far, for a checkpoint."""

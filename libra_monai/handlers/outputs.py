@@ -57,7 +57,7 @@ class PredictionWriter:
 
     def _write(self, engine: Engine) -> None:
         failed = len(self.failures.gathered()) if self.failures else 0
-        drafts, records = _in_order(ranks.gather(self.drafts)), _in_order(ranks.gather(self.records))
+        drafts, records = in_order(ranks.gather(self.drafts)), in_order(ranks.gather(self.records))
         if ranks.is_main():
             write_jsonl(self.folder / "predictions.jsonl", [draft.as_json() for draft in drafts])
             scores, page = getattr(engine.state, "scores", None), self.folder / "report.html"
@@ -66,7 +66,7 @@ class PredictionWriter:
         self.partial.unlink(missing_ok=True)
 
 
-def _in_order(parts: Sequence[Sequence[Any]]) -> list[Any]:
+def in_order(parts: Sequence[Sequence[Any]]) -> list[Any]:
     """One list of what the processes hold, each of which had every n-th study."""
     rows = itertools.zip_longest(*parts)
     return [item for row in rows for item in row if item is not None]

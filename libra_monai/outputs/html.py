@@ -39,6 +39,7 @@ def write_html_report(
     picture: Callable[[str], Tensor] | None,
     scores: Mapping[str, Mapping[str, Any]] | None = None,
     failed: int = 0,
+    total: int | None = None,
 ) -> Path:
     """Write the page.
 
@@ -49,6 +50,7 @@ def write_html_report(
         picture: from a path of a record to uint8 [1,h,w]; None shows no pictures.
         scores: as in `metrics.json`.
         failed: number of studies that could not be read.
+        total: number of studies there are, where `drafts` are only some.
     """
     shown = [_study(d, r, picture) for d, r in zip(drafts[:MAX_STUDIES], records[:MAX_STUDIES], strict=True)]
     text = page_environment().get_template("report.html").render(
@@ -56,7 +58,7 @@ def write_html_report(
         marks=drafts[0].marks if drafts else [],
         model=drafts[0].model if drafts else "no model",
         studies=shown,
-        studies_total=len(drafts),
+        studies_total=len(drafts) if total is None else total,
         scores=dict(scores or {}),
         failed=failed,
         levels=_levels(),

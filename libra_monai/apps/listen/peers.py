@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The other side: a DICOM application entity or a DICOMweb address, as named on the command line."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from libra_monai.errors import ConfigError, LibraError
+
+USER, PASSWORD = "LIBRA_WEB_USER", "LIBRA_WEB_PASSWORD"  # environment: a command line is seen by everyone on a machine
+SECONDS = 30  # to wait for an answer
+
+
+class PeerError(LibraError):
+    """The other side did not do what it was asked; tried again later."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One other side.
+
+    Args:
+        title, host, port: of an application entity.
+        url: of DICOMweb; the others are empty then.
+    """
+
+    title: str = ""
+    host: str = ""
+    port: int = 0
+    url: str = ""
+
+    def __str__(self) -> str:
+        return self.url or f"{self.title}@{self.host}:{self.port}"
+
+
+def parse_peer(text: str, option: str) -> Peer:
+    """`TITLE@HOST:PORT`, or a DICOMweb address.
+
+    Args:
+        text: from the command line.
+        option: its name, for the message.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if text.startswith(("http://", "https://")):
+        if urlsplit(text).username:
+            raise ConfigError(f"{option} holds a user name", f"Set {USER} and {PASSWORD} in the environment instead.")
+        return Peer(url=text.rstrip("/"))
+    found = re.fullmatch(r"([^@\\]{1,16})@([^@:\s]+):(\d{1,5})", text)
+    if found is None:
+        raise ConfigError(f"{option} '{text}' is no peer", "Write TITLE@HOST:PORT, or the address of a DICOMweb server.")
+    return Peer(found.group(1), found.group(2), int(found.group(3)))
+
+
+def associate(peer: Peer, title: str, contexts: list[tuple[str, list[str] | None]]) -> Any:
+    """An association with an application entity; the caller releases it.
+
+    Args:
+        peer: whom to call.
+        title: who calls.
+        contexts: abstract syntax, and its transfer syntaxes or None for the usual ones.
+
+    Raises:
+        PeerError: nobody answers, or the call is refused.
+    """
+    from pynetdicom import AE
+
+    entity = AE(ae_title=title)
+    entity.acse_timeout = entity.connection_timeout = SECONDS
+    entity.dimse_timeout = 4 * SECONDS
+    for abstract, transfers in contexts:
+        entity.add_requested_context(abstract, transfers) if transfers else entity.add_requested_context(abstract)
+    association = entity.associate(peer.host, peer.port, ae_title=peer.title)
+    if not association.is_established:
+        reason = "refused the association" if association.is_rejected else "does not answer"
+        raise PeerError(f"{peer} {reason}", "Check its address, and that it knows the AE title of this side.")
+    return association
+
+
+def web_client(peer: Peer) -> Any:
+    """A DICOMweb client, with user and password of the environment where they are set."""
+    from dicomweb_client.api import DICOMwebClient
+    from dicomweb_client.session_utils import create_session, create_session_from_user_pass
+
+    user = os.environ.get(USER)
+    session = create_session_from_user_pass(user, os.environ.get(PASSWORD, "")) if user else create_session()
+    client = DICOMwebClient(peer.url, session=session)
+    client.set_http_retry_params(retry=False)  # the queue tries again, and knows for how long
+    return client

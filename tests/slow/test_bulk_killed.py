@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bulk runs that are really killed: every study stands in the file once in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+pytestmark = pytest.mark.slow
+STUDIES = 6
+SCRIPT = textwrap.dedent(
+    """
+    import json, os, signal, sys
+    from ignite.engine import Events
+    from libra_monai import ranks
+    from libra_monai.apps.workflow import LibraWorkflow
+
+    options, rank, at, event = json.loads(sys.argv[1])
+    workflow = LibraWorkflow("inference", [], options)
+    workflow.initialize()
+    evaluator = workflow.parser.get_parsed_content("evaluator")
+
+    def act(engine):
+        if at and engine.state.iteration == at and ranks.rank() == rank:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    evaluator.add_event_handler(getattr(Events, event), act)
+    workflow.run()
+    """
+)
+
+
+def _run(options, processes=1, rank=0, at=None, event="ITERATION_STARTED"):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    script = options["output_dir"] + ".py"
+    with open(script, "w", encoding="utf-8") as file:
+        file.write(SCRIPT)
+    words = [sys.executable, *(torchrun if processes > 1 else []), script, json.dumps([options, rank, at, event])]
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_killed_alone_and_in_two_processes_and_every_study_once(phantom, tmp_path):
+    options = {
+        "datalist": str(phantom / "datalist.json"), "data_root": str(phantom), "output_dir": str(tmp_path / "out"),
+        "split": "training", "limit": STUDIES, "batch_size": 1, "decoding": {"max_new_tokens": 4}, "formats": ["json"],
+    }  # fmt: skip
+    at, event = random.randint(1, 2), random.choice(["ITERATION_STARTED", "ITERATION_COMPLETED"])
+    assert _run(options, at=at, event=event).returncode == -signal.SIGKILL
+    path = tmp_path / "out" / "predictions.jsonl"
+    done = at - (event == "ITERATION_STARTED")
+    assert (len(path.read_text().splitlines()) if done else 0) == done
+    assert _run(options, 2, rank=random.randint(0, 1), at=random.randint(1, 2)).returncode != 0
+    with path.open("a") as file:
+        file.write('{"study_id": "PH')  # as a full disk leaves it
+    last = _run(options, 2)
+    assert last.returncode == 0, last.stderr[-3000:]
+    lines = [json.loads(line)["study_id"] for line in path.read_text().splitlines()]
+    assert len(lines) == len(set(lines)) == STUDIES
+    assert sorted(p.name for p in (tmp_path / "out").glob("predictions*")) == ["predictions.jsonl"]
+    assert len(list((tmp_path / "out" / "drafts").glob("*.json"))) == STUDIES
