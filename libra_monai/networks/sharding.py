@@ -30,6 +30,11 @@ def shard(network: nn.Module, device: torch.device) -> nn.Module:
     return fully_shard(network, mesh=mesh, ignored_params=scalars)
 
 
+def is_sharded(network: nn.Module) -> bool:
+    """Whether `shard` has spread a network."""
+    return isinstance(network, FSDPModule)
+
+
 def layers_of(part: nn.Module | None) -> list[nn.Module]:
     """The repeated blocks of a transformer: the longest list of modules in it."""
     lists = [module for module in part.modules() if isinstance(module, nn.ModuleList)] if part is not None else []

@@ -164,7 +164,7 @@ def _shared(phantom, out, **more):
     return _options(phantom, out, **options, **more)
 
 
-@pytest.mark.parametrize("parallel", ["ddp"])  # fsdp: docs/scaling.md says where it stands
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_learn_what_one_does(phantom, tmp_path, alone, parallel):
     run = _torchrun(2, _shared(phantom, tmp_path / "two", parallel=parallel))
     assert run.returncode == 0, run.stderr[-3000:]
@@ -178,7 +178,7 @@ def test_two_processes_learn_what_one_does(phantom, tmp_path, alone, parallel):
     assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1  # one process writes
 
 
-@pytest.mark.parametrize(("before", "after", "parallel"), [(2, 1, "ddp"), (1, 2, "ddp")])
+@pytest.mark.parametrize(("before", "after", "parallel"), [(2, 1, "fsdp"), (1, 2, "ddp")])
 def test_checkpoints_go_from_some_processes_to_others(phantom, tmp_path, alone, before, after, parallel):
     options = _shared(phantom, tmp_path / "moved", parallel=parallel)
     if before == 2:
