@@ -85,6 +85,10 @@ class StudyBatch:
         starts = range(0, len(self), size)
         return [self._part(slice(start, start + size), first=start == 0) for start in starts]
 
+    def emptied(self) -> StudyBatch:
+        """The batch without its studies."""
+        return self._part(slice(0, 0), first=False)
+
     def _part(self, rows: slice, first: bool) -> StudyBatch:
         index = {view: places[rows] for view, places in self.index.items()}
         used = torch.cat(list(index.values())).unique()

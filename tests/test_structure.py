@@ -20,7 +20,7 @@ ROOMS = (
     "evaluation handlers engines apps"
 ).split()
 # inside networks, the same order
-NETWORK_ROOMS = "pretrained quantize recompute summary encoders connectors language pretraining adapters report_model sharding".split()
+NETWORK_ROOMS = "sharding pretrained quantize recompute summary encoders connectors language stand_in pretraining adapters report_model".split()
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -22,7 +22,7 @@ from libra_monai.engines.sampling import seed_of
 from libra_monai.errors import TrainingError
 from libra_monai.files import write_json
 from libra_monai.inferers import sentence_evidence
-from libra_monai.networks.sharding import whole
+from libra_monai.networks.sharding import is_sharded, whole
 from libra_monai.outputs import add_evidence, drafts_of
 from libra_monai.types import StudyBatch
 
@@ -84,7 +84,7 @@ class TrainingStep:
 
     def _backward(self, engine: Any, batch: StudyBatch) -> tuple[float, int]:
         """Gradients of the summed loss, collected over micro-batches; processes exchange them once, at the last."""
-        parts = batch.split(self.micro_batch) if self.micro_batch else [batch]
+        parts = self._parts(engine.network, batch)
         sums: list[torch.Tensor] = []
         num_tokens = 0
         for number, part in enumerate(parts):
@@ -101,6 +101,14 @@ class TrainingStep:
             sums.append(loss.detach())
             num_tokens += int(output.num_tokens)
         return float(sum(sums)), num_tokens
+
+    def _parts(self, network: nn.Module, batch: StudyBatch) -> list[StudyBatch]:
+        """Micro-batches; as many on every process where each of them gathers sharded layers."""
+        if not self.micro_batch:
+            return [batch]
+        parts = batch.split(self.micro_batch)
+        most = max(ranks.gather(len(parts))) if is_sharded(network) else len(parts)
+        return parts + [batch.emptied()] * (most - len(parts))
 
     def _update(self, engine: Any, factor: float, batch: StudyBatch) -> float | None:
         """From summed to mean gradients; clip; step. The norm before clipping."""

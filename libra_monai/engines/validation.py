@@ -13,6 +13,7 @@ from monai.handlers import ValidationHandler
 from libra_monai.errors import ConfigError
 from libra_monai.handlers.best import BestModel
 from libra_monai.handlers.interval import steps_between
+from libra_monai.networks.sharding import whole
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class Validate(ValidationHandler):
         if engine.state.iteration % self.steps:
             return
         self.validator.state.trained_steps = engine.state.iteration
-        super().__call__(engine)
+        with whole(self.validator.network):  # once: processes may have different numbers of batches
+            super().__call__(engine)
         values = {k: v for k, v in self.validator.state.metrics.items() if isinstance(v, float)}
         shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
         logger.info("epoch %d, step %d: %s", engine.state.epoch, engine.state.iteration, shown)

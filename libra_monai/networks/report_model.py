@@ -19,6 +19,8 @@ from libra_monai.errors import ConfigError, did_you_mean
 from libra_monai.networks.adapters import add_lora, linear_names
 from libra_monai.networks.language.splice import has_slots
 from libra_monai.networks.quantize import is_quantized, quantize_linears
+from libra_monai.networks.sharding import is_sharded
+from libra_monai.networks.stand_in import runs_all_parts, with_stand_in
 from libra_monai.types import VIEWS, Decoding, Generation, LanguageOutput, StudyBatch
 
 PARTS = ("encoder", "connector", "language")
@@ -102,6 +104,12 @@ class ReportModel(nn.Module):
         """
         if isinstance(batch, Tensor):
             return self.visual_tokens(batch)
+        if self.training and is_sharded(self) and not runs_all_parts(batch, self.encoder is not None):  # others wait for every layer
+            output = self._learn(with_stand_in(batch))
+            return output if len(batch) else LanguageOutput(output.loss_sum * 0, batch.input_ids.new_zeros(()))
+        return self._learn(batch)
+
+    def _learn(self, batch: StudyBatch) -> LanguageOutput:
         if len(batch) == 0:
             return LanguageOutput(self._untouched(PARTS), batch.input_ids.new_zeros(()))
         slots = self.slots(batch)

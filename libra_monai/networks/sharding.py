@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from libra_monai import ranks
+
+_WHOLE: WeakSet[nn.Module] = WeakSet()  # networks in a block of `whole`
 
 
 def shard(network: nn.Module, device: torch.device) -> nn.Module:
@@ -30,6 +33,11 @@ def shard(network: nn.Module, device: torch.device) -> nn.Module:
     return fully_shard(network, mesh=mesh, ignored_params=scalars)
 
 
+def is_sharded(network: nn.Module) -> bool:
+    """Whether `shard` has spread a network."""
+    return isinstance(network, FSDPModule)
+
+
 def layers_of(part: nn.Module | None) -> list[nn.Module]:
     """The repeated blocks of a transformer: the longest list of modules in it."""
     lists = [module for module in part.modules() if isinstance(module, nn.ModuleList)] if part is not None else []
@@ -40,16 +48,23 @@ def layers_of(part: nn.Module | None) -> list[nn.Module]:
 def whole(network: nn.Module) -> Iterator[None]:
     """Within the block every process holds all parameters, so that each generates at its own pace.
 
+    All processes must enter, and as often; a block within a block changes nothing.
+
     Args:
         network: a report model, sharded or not.
     """
     sharded = [module for module in network.modules() if isinstance(module, FSDPModule)]
+    if not sharded or network in _WHOLE:
+        yield
+        return
+    _WHOLE.add(network)
     for module in sharded:
         module.unshard()
         module.set_reshard_after_forward(False, recurse=False)
     try:
         yield
     finally:
+        _WHOLE.discard(network)
         for module in sharded:
             module.set_reshard_after_forward(module is not network, recurse=False)
             module.reshard()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -15,6 +16,8 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from tests.slow import trainings
 
 pytestmark = pytest.mark.slow
 STEPS = 12
@@ -41,10 +44,10 @@ SCRIPT = textwrap.dedent(
 )
 
 
-def _run(overlays, options, at=None, what="SIGKILL", group=False):
-    """A training in a process of its own that sends itself, or its whole group, a signal at a step."""
-    words = [sys.executable, "-c", SCRIPT, json.dumps([overlays, options, at, what])]
-    return subprocess.run(words, capture_output=True, text=True, timeout=300, start_new_session=group)
+def _run_anew(overlays, options, at=None, what="SIGKILL", script=SCRIPT):
+    """A training in a new Python, the first of its group, that sends the whole group a signal at a step."""
+    words = [sys.executable, "-c", script, json.dumps([overlays, options, at, what])]
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, start_new_session=True)
 
 
 def _options(phantom, out, **more):
@@ -65,6 +68,20 @@ def _same(one, two):
     return all(torch.equal(a[key], b[key]) for key in a)
 
 
+@pytest.fixture(scope="module")
+def unbroken(phantom, tmp_path_factory):
+    """The folder of a run of a stage that nothing interrupts, made once."""
+
+    @functools.cache
+    def of(stage):
+        out = tmp_path_factory.mktemp("unbroken") / stage
+        run = trainings.run([f"stage/{stage}"], _options(phantom, out))
+        assert run.returncode == 0, run.stderr[-2000:]
+        return out
+
+    return of
+
+
 @pytest.mark.parametrize(
     ("stage", "kills"),
     [
@@ -72,49 +89,45 @@ def _same(one, two):
         ("pretrain_reading", 1),
     ],
 )  # fmt: skip
-def test_a_run_killed_at_random_steps_ends_with_the_bits_of_an_unbroken_one(phantom, tmp_path, stage, kills):
+def test_a_run_killed_at_random_steps_ends_with_the_bits_of_an_unbroken_one(phantom, tmp_path, unbroken, stage, kills):
     overlays = [f"stage/{stage}"]
-    unbroken = _run(overlays, _options(phantom, tmp_path / "whole"))
-    assert unbroken.returncode == 0, unbroken.stderr[-2000:]
     steps = sorted(random.sample(range(2, STEPS + 1), kills))
     options = _options(phantom, tmp_path / "killed")
     for step in steps:
-        assert _run(overlays, options, at=step).returncode == -signal.SIGKILL, steps
-    last = _run(overlays, options)
+        assert trainings.run(overlays, options, at=step).returncode == -signal.SIGKILL, steps
+    last = trainings.run(overlays, options)
     assert last.returncode == 0, (steps, last.stderr[-2000:])
     saved = (steps[-1] - 1) // 2 * 2  # killed at the start of a step; saved behind every second one
     assert not saved or f"step {saved} of {STEPS}" in last.stderr, steps
-    assert _same(tmp_path / "whole", tmp_path / "killed"), steps
+    assert _same(unbroken(stage), tmp_path / "killed"), steps
 
 
-def test_killed_at_any_moment_while_it_saves_at_every_step(phantom, tmp_path):
-    options = _options(phantom, tmp_path / "killed", save_interval={"steps": 1}, max_epochs=6)
-    words = [sys.executable, "-c", SCRIPT, json.dumps([["stage/finetune_lora"], options, None, None])]
+def test_killed_at_any_moment_while_it_saves_at_every_step(phantom, tmp_path, unbroken):
+    options = _options(phantom, tmp_path / "killed", save_interval={"steps": 1})
+    folder = tmp_path / "killed" / "checkpoints"
     for _ in range(3):
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seen = set(folder.glob("step_*"))
+        process = trainings.begin(["stage/finetune_lora"], options)
         before = time.monotonic()
-        while not list((tmp_path / "killed" / "checkpoints").glob("step_*")) and time.monotonic() - before < 120:
-            time.sleep(0.05)
-        time.sleep(random.uniform(0, 3))
+        while set(folder.glob("step_*")) <= seen and process.is_alive() and time.monotonic() - before < 120:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.5))
         process.kill()
-        process.wait()
-    last = subprocess.run(words, capture_output=True, text=True, timeout=300)
+        process.join()
+    last = trainings.run(["stage/finetune_lora"], options)
     assert last.returncode == 0, last.stderr[-2000:]
-    whole = _run(["stage/finetune_lora"], _options(phantom, tmp_path / "whole", save_interval=None, max_epochs=6))
-    assert whole.returncode == 0
-    assert _same(tmp_path / "whole", tmp_path / "killed")
+    assert _same(unbroken("finetune_lora"), tmp_path / "killed")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_sigterm_to_all_of_a_run_saves_and_exits_with_success(phantom, tmp_path, workers):
+def test_sigterm_to_all_of_a_run_saves_and_exits_with_success(phantom, tmp_path, unbroken, workers):
     options = _options(phantom, tmp_path / "asked", save_interval=None, num_workers=workers)
-    stopped = _run(["stage/align"], options, at=5, what="SIGTERM", group=True)
+    stopped = _run_anew(["stage/align"], options, at=5, what="SIGTERM")
     assert stopped.returncode == 0 and "stopped at step 5 of 12 by SIGTERM" in stopped.stderr
     assert [p.name for p in (tmp_path / "asked" / "checkpoints").iterdir()] == ["step_00000005"]
     assert not (tmp_path / "asked" / "last").exists()
-    assert _run(["stage/align"], options).returncode == 0
-    assert _run(["stage/align"], _options(phantom, tmp_path / "whole", save_interval=None)).returncode == 0
-    assert _same(tmp_path / "whole", tmp_path / "asked")
+    assert trainings.run(["stage/align"], options).returncode == 0
+    assert _same(unbroken("align"), tmp_path / "asked")
 
 
 def test_a_reading_process_that_dies_is_told_and_the_run_goes_on_later(phantom, tmp_path):
@@ -123,11 +136,10 @@ def test_a_reading_process_that_dies_is_told_and_the_run_goes_on_later(phantom, 
         "[os.kill(w.pid, signal.SIGKILL) for w in engine._dataloader_iter._workers]",
     ).replace("ITERATION_STARTED", "ITERATION_COMPLETED")
     options = _options(phantom, tmp_path, num_workers=1, batch_size=1)
-    words = [sys.executable, "-c", script + "", json.dumps([["stage/align"], options, 3, None])]
-    died = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    died = _run_anew(["stage/align"], options, at=3, script=script)
     assert died.returncode != 0
     assert "a reading process died at step" in died.stderr and "lower num_workers" in died.stderr
-    again = _run(["stage/align"], options)
+    again = trainings.run(["stage/align"], options)
     assert again.returncode == 0 and "going on from" in again.stderr
 
 
@@ -155,7 +167,7 @@ def _losses(out):
 def alone(phantom, tmp_path_factory):
     """A run in one process of nine studies in steps of three, which do not divide by two."""
     out = tmp_path_factory.mktemp("alone") / "one"
-    assert _run(["stage/align"], _shared(phantom, out)).returncode == 0
+    assert trainings.run(["stage/align"], _shared(phantom, out)).returncode == 0
     return out
 
 
@@ -164,9 +176,11 @@ def _shared(phantom, out, **more):
     return _options(phantom, out, **options, **more)
 
 
-@pytest.mark.parametrize("parallel", ["ddp"])  # fsdp: docs/scaling.md says where it stands
-def test_two_processes_learn_what_one_does(phantom, tmp_path, alone, parallel):
-    run = _torchrun(2, _shared(phantom, tmp_path / "two", parallel=parallel))
+# of three studies a process has two or one, of a last one or none: micro-batches of one are not as many on both
+@pytest.mark.parametrize(("parallel", "micro_batch"), [("ddp", None), ("fsdp", 1)])
+def test_two_processes_learn_what_one_does(phantom, tmp_path, alone, parallel, micro_batch):
+    more = {"micro_batch": micro_batch, "validate#dataloader#batch_size": 1}  # of three studies: two batches here, one there
+    run = _torchrun(2, _shared(phantom, tmp_path / "two", parallel=parallel, **more))
     assert run.returncode == 0, run.stderr[-3000:]
     one, two = _losses(alone), _losses(tmp_path / "two")
     for tag in one:
@@ -178,14 +192,14 @@ def test_two_processes_learn_what_one_does(phantom, tmp_path, alone, parallel):
     assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1  # one process writes
 
 
-@pytest.mark.parametrize(("before", "after", "parallel"), [(2, 1, "ddp"), (1, 2, "ddp")])
+@pytest.mark.parametrize(("before", "after", "parallel"), [(2, 1, "fsdp"), (1, 2, "ddp")])
 def test_checkpoints_go_from_some_processes_to_others(phantom, tmp_path, alone, before, after, parallel):
     options = _shared(phantom, tmp_path / "moved", parallel=parallel)
     if before == 2:
         assert _torchrun(2, options, kill_at=6).returncode != 0
     else:
-        assert _run(["stage/align"], options, at=6).returncode == -signal.SIGKILL
-    run = _torchrun(2, options) if after == 2 else _run(["stage/align"], options)
+        assert trainings.run(["stage/align"], options, at=6).returncode == -signal.SIGKILL
+    run = _torchrun(2, options) if after == 2 else trainings.run(["stage/align"], options)
     assert run.returncode == 0 and "going on from" in run.stdout + run.stderr, run.stderr[-3000:]
     steps = dict(_losses(tmp_path / "moved")["train/loss"])
     assert steps == pytest.approx(dict(_losses(alone)["train/loss"]), abs=1e-4)

@@ -157,8 +157,9 @@ class CausalLM(nn.Module):
             if decoding.do_sample:  # by batch, so that batches do not share their noise
                 torch.manual_seed(decoding.seed ^ crc32("|".join(batch.study_ids).encode()))
             output = self.model.generate(
-                inputs_embeds=prompt, attention_mask=mask.long(), generation_config=settings
-            )
+                inputs_embeds=prompt, attention_mask=mask.long(), generation_config=settings,
+                synced_gpus=False,  # sharded models are whole here; processes may have different numbers of batches
+            )  # fmt: skip
         scores = getattr(output, "sequences_scores", None)
         ends = _end_ids(settings.eos_token_id)
         return [
