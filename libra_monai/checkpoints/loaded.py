@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ from libra_monai.checkpoints.published.layouts import looks_published
 from libra_monai.data.dataset import StudyDataset
 from libra_monai.data.processor import StudyProcessor, check_same_size
 from libra_monai.data.request import file_record, request_root
-from libra_monai.errors import StudyError
+from libra_monai.errors import ConfigError, StudyError, did_you_mean
 from libra_monai.inferers import ReportInferer
 from libra_monai.networks.report_model import ReportModel
 from libra_monai.outputs import drafts_of
-from libra_monai.types import Decoding, Record, ReportDraft
+from libra_monai.types import Decoding, Record, ReportDraft, StudyBatch
 
 
 @dataclass
@@ -60,6 +60,7 @@ class LoadedModel:
         history: str | None = None,
         technique: str | None = None,
         comparison: str | None = None,
+        sections: Sequence[str] | None = None,
     ) -> ReportDraft:
         """Draft the report of one study from picture files.
 
@@ -68,34 +69,70 @@ class LoadedModel:
             prior: frontal picture of the study before, if there is one.
             lateral: lateral picture; noted, and looked at only by models that take one.
             indication, history, technique, comparison: sections of the request, where known.
+            sections: what to write, of `findings` and `impression`; None writes what the model was made for.
 
         Raises:
             StudyError: a file cannot be used; the message names it and the remedy.
+            ConfigError: a section is none.
         """
-        sections = {"indication": indication, "history": history, "technique": technique, "comparison": comparison}
+        said = {"indication": indication, "history": history, "technique": technique, "comparison": comparison}
         files = [None if path is None else str(path) for path in (current, prior, lateral)]
-        return self.report_record(file_record(files[0] or "", files[1], files[2], sections), request_root(None, None, files[0]))
+        record = file_record(files[0] or "", files[1], files[2], said)
+        return self.report_record(record, request_root(None, None, files[0]), sections)
 
-    def report_record(self, record: Record, root: str | Path) -> ReportDraft:
+    def report_record(self, record: Record, root: str | Path, sections: Sequence[str] | None = None) -> ReportDraft:
         """Draft the report of one record; earlier studies that were not used as its prior are told in the warnings.
 
         Args:
             record: see libra_monai/data/schema.py.
             root: folder that its paths are relative to.
+            sections: what to write, see `report`; pictures and the beginning of the prompts are read once for all.
 
         Raises:
             StudyError: a file cannot be used; the message names it and the remedy.
+            ConfigError: a section is none.
         """
+        batch = self._batch(record, root, sections)
+        generations = ReportInferer(self.decoding, self.processor)(batch, self.model)
+        drafts = drafts_of(batch, generations, self.processor, self.card)
+        draft = drafts[0]
+        if sections:
+            written = dict(zip(sections, (one.text or None for one in drafts), strict=True))
+            warnings = list(dict.fromkeys(warning for one in drafts for warning in one.warnings))
+            findings, impression = written.get("findings"), written.get("impression")
+            draft = replace(draft, findings=findings, impression=impression, warnings=warnings)
+        draft.warnings += [f"study {one['study_id']} not used as prior: {one['reason']}" for one in record["skipped_priors"] or ()]
+        return draft
+
+    def stream(self, record: Record, root: str | Path, section: str | None = None) -> Iterator[str]:
+        """The text of one record as it is written. Show `outputs.marks_for(card)` before it, as every draft has them.
+
+        Args:
+            record: see libra_monai/data/schema.py.
+            root: folder that its paths are relative to.
+            section: `findings` or `impression`; None writes what the model was made for.
+
+        Raises:
+            StudyError: a file cannot be used; the message names it and the remedy.
+            ConfigError: the options have several beams or answers.
+        """
+        batch = self._batch(record, root, [section] if section else None)
+        yield from ReportInferer(self.decoding, self.processor).stream(batch, self.model)
+
+    def _batch(self, record: Record, root: str | Path, sections: Sequence[str] | None) -> StudyBatch:
+        """One study, a row for each section."""
+        for name in sections or ():
+            if name not in ("findings", "impression"):
+                raise ConfigError(f"section '{name}' does not exist", did_you_mean(name, ("findings", "impression")))
         read = self.processor.pictures(str(root), reading=self.reading, cache=self.picture_cache)
-        dataset = StudyDataset([record], read)
-        batch = self.processor.collate([dataset[0]])
+        item = StudyDataset([record], read)[0]
+        own = self.processor.prompt.target
+        items = [item if name == own else {**item, "prompt": name} for name in sections or [own]]
+        batch = self.processor.collate(items)
         if batch.failures:
             failure = batch.failures[0]
             raise StudyError(failure.file, failure.stage, failure.reason, failure.remedy)
-        generations = ReportInferer(self.decoding)(batch.to(self.device), self.model)
-        draft = drafts_of(batch, generations, self.processor, self.card)[0]
-        draft.warnings += [f"study {one['study_id']} not used as prior: {one['reason']}" for one in record["skipped_priors"] or ()]
-        return draft
+        return batch.to(self.device)
 
 
 def load_pretrained(

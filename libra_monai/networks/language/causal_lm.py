@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from libra_monai.errors import ConfigError
-from libra_monai.networks.language.generating import stream_answer, write_answers
+from libra_monai.networks.language.generating import end_ids, stream_answer, write_answers
 from libra_monai.networks.language.prefix import Prompts, check_lengths, one_study, positions, share
 from libra_monai.networks.language.splice import splice_prompt
 from libra_monai.networks.language.token_loss import knows_head, lean_loss, plain_loss
@@ -87,6 +87,11 @@ class CausalLM(nn.Module):
     def embed(self) -> nn.Module:
         """The embedding of text ids, [B,S] to [B,S,H]."""
         return self.model.get_input_embeddings()
+
+    @property
+    def end_ids(self) -> list[int]:
+        """Tokens that end an answer."""
+        return end_ids(self.model)
 
     def prompt(self, batch: StudyBatch, slots: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Embeddings [B,S',H] and mask [B,S'] of the prompts with their slots filled, as this family takes them.
