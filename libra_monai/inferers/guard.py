@@ -22,7 +22,8 @@ from torch import Tensor
 
 from libra_monai.metrics.labelers.changes import claims_change
 
-TRIED = 64  # candidates of which one is looked for
+TRIED = 64  # candidates of which some are looked for
+MOST = 2048  # the same where a word must be ended
 BEGINNING = 3  # letters from which a beginning word is completed
 _PHRASES = re.compile(
     r"(?<!hemodynamically )\b(?:stable|worsen(?:ed|ing)|improv(?:ed|ing))\b|\bnew(?:ly)?\b|\b(?:un)?changed\b|\binterval\b|\bno longer\b|\bonce again\b"
@@ -30,6 +31,7 @@ _PHRASES = re.compile(
     r"|\bpreviously (?:seen|noted|described|demonstrated|identified|present|visuali[sz]ed)\b"
     r"|\bha(?:s|ve) (?:\w+ly )?(?:increased|decreased|progressed|improved|resolved|developed|worsened|cleared|enlarged|been removed)\b"
     r"|\bsince (?:the |a )?(?:prior|previous|last|earlier)\b"
+    r"|\b(?:from|to|with) (?:the |a )?(?:prior|previous|earlier|last)\b"
     r"|\b(?:compared|relative) (?:to|with)\b|\b(?:in|on|by) comparison (?:to|with)\b"
     r"|\b(?:larger|smaller|worse|better|greater|less|more) than (?:before|the (?:prior|previous|last)|on the (?:prior|previous))\b"
 )
@@ -42,6 +44,8 @@ _WORDS = (
     "markings lungs lung volumes diaphragm hemidiaphragm vascular vasculature heart pulmonary pleural bibasilar basilar lobe "
     "fragments stablized consistent contour chronic structures masked resolvable impression attenuation opacified newer"
 ).split()
+# The labelers read these as changes, yet in a first study they describe what is seen.
+_STATIC = re.compile(r"\b(?:increased|decreased)(?= (?:\w+ )?(?:interstitial|bronchovascular|lung|vascular|pulmonary vascular|retrosternal)\b)")
 _MEASURED = re.compile(r"\b(?:increased|decreased) (?:(?:mild|diffuse|bilateral|prominent|bibasilar|basilar|ap|in)(?:ly)? )*([a-z]+)$")
 _BY_ITSELF = (
     "interstitial interstitium lung markings vascular pulmonary bronchovascular perihilar retrosternal retrocardiac volume "
@@ -57,7 +61,8 @@ def compares(text: str) -> bool:
     Args:
         text: a report or its beginning. "No prior for comparison" does not compare.
     """
-    return bool(_PHRASES.search(text.lower())) or claims_change(text)
+    low = text.lower()
+    return bool(_PHRASES.search(low)) or claims_change(_STATIC.sub("prominent", low))
 
 
 def will_compare(text: str) -> bool:
@@ -77,10 +82,12 @@ def will_compare(text: str) -> bool:
     return bool(endings) and all(compares(text[: last.start()] + word) for word in endings)
 
 
-def _known(text: str) -> bool:
-    """Whether the last word of a text is, or begins, a word of the list."""
+def _goes_on(before: str, text: str) -> bool:
+    """Whether a text goes on with the unfinished word before, to what is or begins a word of the list."""
     last = _LAST_WORD.search(text)
-    return last is not None and any(word.startswith(last.group().lower()) for word in _WORDS)
+    if not text[len(before) : len(before) + 1].isalpha() or last is None:
+        return False
+    return any(word.startswith(last.group().lower()) for word in _WORDS)
 
 
 class Guard:
@@ -124,12 +131,12 @@ class Guard:
         """The best candidates after a text that may follow it; never none."""
         allowed: list[int] = []
         before, within = self.decode(said), False  # within: a word whose likeliest end was refused
-        best = scores.topk(min(TRIED, len(scores)))
-        for token, score in zip(best.indices.tolist(), best.values.tolist(), strict=True):
-            if score == float("-inf"):
+        best = scores.topk(min(MOST, len(scores)))
+        for number, (token, score) in enumerate(zip(best.indices.tolist(), best.values.tolist(), strict=True)):
+            if score == float("-inf") or (number >= TRIED and (allowed or not within)):
                 break
             text = before if token in self.ends else self.decode([*said, token])
-            if token in self.ends or not (will_compare(text) or (within and not _known(text))):
+            if token in self.ends or not ((within and not _goes_on(before, text)) or will_compare(text)):
                 allowed.append(token)
                 if len(allowed) == self.wanted:
                     return allowed

@@ -67,7 +67,7 @@ def test_a_comparison_is_refused(sentence):
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phantom")
-    return folder, load_records(str(generate(folder, 6, 99, {"test": 1.0})), "test")
+    return folder, load_records(str(generate(folder, 4, 99, {"test": 1.0})), "test")
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,18 @@ def loaded():
 
 
 def _drafts(loaded, folder, records, **options):
-    loaded.decoding = Decoding(**{"max_new_tokens": 100, **options})
+    loaded.decoding = Decoding(**{"max_new_tokens": 80, **options})
     return {name: draft.text for name, draft in Drafter(loaded, str(folder), 8, shown=False).drafts(records).items()}
 
 
-@pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"do_sample": True, "top_p": 0.9}], ids=["greedy", "beams", "sampling"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="greedy"),
+        pytest.param({"num_beams": 3}, id="beams", marks=pytest.mark.slow),
+        pytest.param({"do_sample": True, "top_p": 0.9}, id="sampling", marks=pytest.mark.slow),
+    ],
+)
 def test_no_draft_of_a_first_study_compares_although_the_model_likes_to(loaded, studies, options):
     folder, records = studies
     comparing = [{**r, "prior": None} for r in records if r["prior"]]  # the request still speaks of an earlier study
@@ -91,6 +98,7 @@ def test_no_draft_of_a_first_study_compares_although_the_model_likes_to(loaded, 
     assert all(text.endswith(".") for text in guarded.values()), guarded
 
 
+@pytest.mark.slow
 def test_with_a_prior_the_guard_changes_nothing_and_without_the_findings_stay(loaded, studies):
     folder, records = studies
     free, guarded = _drafts(loaded, folder, records), _drafts(loaded, folder, records, guard=True)
@@ -107,13 +115,13 @@ def test_an_answer_ends_before_a_stop_string_and_the_stream_joins_to_the_text(lo
     folder, records = studies
     whole = _drafts(loaded, folder, records[:1])[records[0]["study_id"]]
     first = whole.split(". ")[0]
-    for beams in (1, 2):
-        assert _drafts(loaded, folder, records[:1], stop=[". "], num_beams=beams)[records[0]["study_id"]].startswith(first[:20])
+    beams = _drafts(loaded, folder, records[:1], stop=[". "], num_beams=2)[records[0]["study_id"]]
+    assert beams and "." not in beams.rstrip(".")
     assert _drafts(loaded, folder, records[:1], stop=[". "])[records[0]["study_id"]] == first
     assert "".join(loaded.stream(records[0], folder)) == first
     loaded.decoding = replace(loaded.decoding, stop=())
     said = list(loaded.stream(records[0], folder))
-    assert "".join(said) + "" == loaded.report_record(records[0], folder).text and len(said) > 3
+    assert "".join(said) == loaded.report_record(records[0], folder).text and len(said) > 3
 
 
 def test_half_letters_and_half_stop_strings_are_held_back():

@@ -143,7 +143,11 @@ def _beams(model: nn.Module, prompts: Prompts, decoding: Decoding, steering: Ste
     if last > 0:
         cache["past_key_values"] = read_beginnings(model, prompts, last)
         cache["past_key_values"].batch_repeat_interleave(decoding.num_beams)
-    watch = [] if steering is None else [_Watch(steering, decoding.num_beams)]
+    watch: list[LogitsProcessor] = [] if steering is None else [_Watch(steering, decoding.num_beams)]
+    config = plain_config(model, decoding)
+    if decoding.repetition_penalty != 1.0:  # the library's own passes over as many of the answer's ids as the prompt has padding
+        config.repetition_penalty = 1.0
+        watch.insert(0, RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
     end = [] if steering is None else [_Stop(steering)]
     # noise of a batch, since beams share it
     with torch.random.fork_rng(enabled=decoding.do_sample), warnings.catch_warnings():
@@ -153,7 +157,7 @@ def _beams(model: nn.Module, prompts: Prompts, decoding: Decoding, steering: Ste
         output = model.generate(
             inputs_embeds=prompts.embeddings,
             attention_mask=prompts.mask.long(),
-            generation_config=plain_config(model, decoding),
+            generation_config=config,
             logits_processor=LogitsProcessorList(watch),
             stopping_criteria=StoppingCriteriaList(end),
             **cache,
