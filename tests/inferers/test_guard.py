@@ -76,7 +76,7 @@ def loaded():
 
 
 def _drafts(loaded, folder, records, **options):
-    loaded.decoding = Decoding(**{"max_new_tokens": 80, **options})
+    loaded.decoding = Decoding(**{"max_new_tokens": 120, **options})
     return {name: draft.text for name, draft in Drafter(loaded, str(folder), 8, shown=False).drafts(records).items()}
 
 
