@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -173,7 +173,13 @@ class Decoding:
         length_penalty: exponent on the length in the beam score.
         no_repeat_ngram_size: n-grams that may not occur twice; 0 is off.
         repetition_penalty: factor on tokens already said; 1 is off.
-        seed: seed of sampling; drafts of one seed are equal on one device.
+        seed: seed of sampling; drafts of one seed are equal on one device, whatever studies stand beside them.
+        num_return_sequences: answers a study; at most `num_beams` in beam search, only one in greedy search.
+        min_new_tokens: tokens before which no answer ends.
+        stop: texts at which an answer ends; they are not part of it.
+        guard: keep comparisons with earlier studies from answers without a prior, see `inferers.guard`.
+        static_cache: a cache of fixed size, for greedy search and sampling; what `compile` needs.
+        compile: run the step through `torch.compile`; for GPUs, and not tried on one by the tests.
     """
 
     max_new_tokens: int = 160
@@ -186,6 +192,15 @@ class Decoding:
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     seed: int = 0
+    num_return_sequences: int = 1
+    min_new_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    guard: bool = False
+    static_cache: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))  # JSON has lists
 
 
 @dataclass
@@ -196,13 +211,28 @@ class Generation:
         token_ids: generated ids without prompt, padding and end token; empty if `text` is given.
         finished: False if the length limit cut it off.
         text: for parts that write text themselves (classifiers); None if `token_ids` is to be decoded.
-        score: sequence score of beam search, or None.
+        score: sum of the tokens' log-probabilities over the length to the power of `length_penalty`; None for
+            parts that write text themselves.
+        others: the further answers, with `num_return_sequences`; best first in beam search.
     """
 
     token_ids: list[int]
     finished: bool = True
     text: str | None = None
     score: float | None = None
+    others: list[Generation] = field(default_factory=list)
+
+
+class Steering(Protocol):
+    """What looks at the text while it is written; the language model itself knows only ids."""
+
+    def weigh(self, ids: Tensor, scores: Tensor, studies: Sequence[int]) -> Tensor:
+        """Scores [N,V] of the next token without those that may not follow ids [N,t] of the rows' studies."""
+        ...
+
+    def stopped(self, ids: Sequence[int]) -> bool:
+        """Whether an answer ends here although no end token was said."""
+        ...
 
 
 @dataclass

@@ -116,7 +116,7 @@ def _draft(
         done = {line["study_id"]: line["prediction"] for line in lines}
     todo = [r for r in records if r["study_id"] not in done]
     dataset = StudyDataset(todo, loaded.processor.pictures(args.data_root or default_root(datalist)))
-    infer = ReportInferer(options)
+    infer = ReportInferer(options, loaded.processor)
     with file.open("a", encoding="utf-8") as out:
         for start in tqdm(range(0, len(todo), args.batch_size), desc="drafting", unit="batch", delay=2):
             batch = loaded.processor.collate([dataset[i] for i in range(start, min(start + args.batch_size, len(todo)))])

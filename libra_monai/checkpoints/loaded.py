@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ from libra_monai.checkpoints.published.layouts import looks_published
 from libra_monai.data.dataset import StudyDataset
 from libra_monai.data.processor import StudyProcessor, check_same_size
 from libra_monai.data.request import file_record, request_root
-from libra_monai.errors import StudyError
+from libra_monai.errors import ConfigError, StudyError, did_you_mean
 from libra_monai.inferers import ReportInferer, sentence_evidence
 from libra_monai.networks.report_model import ReportModel
 from libra_monai.outputs import add_evidence, drafts_of
-from libra_monai.types import Decoding, Record, ReportDraft
+from libra_monai.types import Decoding, Record, ReportDraft, StudyBatch
 
 
 @dataclass
@@ -61,6 +61,7 @@ class LoadedModel:
         technique: str | None = None,
         comparison: str | None = None,
         evidence: bool = False,
+        sections: Sequence[str] | None = None,
     ) -> ReportDraft:
         """Draft the report of one study from picture files.
 
@@ -70,40 +71,84 @@ class LoadedModel:
             lateral: lateral picture; noted, and looked at only by models that take one.
             indication, history, technique, comparison: sections of the request, where known.
             evidence: also say how sure the model was of each sentence, see `inferers.evidence`.
+            sections: what to write, of `findings` and `impression`; None writes what the model was made for.
 
         Raises:
             StudyError: a file cannot be used; the message names it and the remedy.
+            ConfigError: a section is none.
         """
-        sections = {"indication": indication, "history": history, "technique": technique, "comparison": comparison}
+        said = {"indication": indication, "history": history, "technique": technique, "comparison": comparison}
         files = [None if path is None else str(path) for path in (current, prior, lateral)]
-        record = file_record(files[0] or "", files[1], files[2], sections)
-        return self.report_record(record, request_root(None, None, files[0]), evidence)
+        record = file_record(files[0] or "", files[1], files[2], said)
+        return self.report_record(record, request_root(None, None, files[0]), evidence, sections)
 
-    def report_record(self, record: Record, root: str | Path, evidence: bool = False) -> ReportDraft:
+    def report_record(
+        self, record: Record, root: str | Path, evidence: bool = False, sections: Sequence[str] | None = None
+    ) -> ReportDraft:
         """Draft the report of one record; earlier studies that were not used as its prior are told in the warnings.
 
         Args:
             record: see libra_monai/data/schema.py.
             root: folder that its paths are relative to.
             evidence: also say how sure the model was of each sentence.
+            sections: what to write, see `report`; pictures and the beginning of the prompts are read once for all.
 
         Raises:
             StudyError: a file cannot be used; the message names it and the remedy.
+            ConfigError: a section is none.
         """
-        read = self.processor.pictures(str(root), reading=self.reading, cache=self.picture_cache)
-        dataset = StudyDataset([record], read)
-        batch = self.processor.collate([dataset[0]])
-        if batch.failures:
-            failure = batch.failures[0]
-            raise StudyError(failure.file, failure.stage, failure.reason, failure.remedy)
-        batch = batch.to(self.device)
-        generations = ReportInferer(self.decoding)(batch, self.model)
+        batch = self._batch(record, root, sections)
+        generations = ReportInferer(self.decoding, self.processor)(batch, self.model)
         drafts = drafts_of(batch, generations, self.processor, self.card)
         if evidence:
             add_evidence(drafts, sentence_evidence(self.model, self.processor, batch, generations, self.card), self.card)
-        draft = drafts[0]
+        draft = _joined(drafts, sections) if sections else drafts[0]
         draft.warnings += [f"study {one['study_id']} not used as prior: {one['reason']}" for one in record["skipped_priors"] or ()]
         return draft
+
+    def stream(self, record: Record, root: str | Path, section: str | None = None) -> Iterator[str]:
+        """The text of one record as it is written. Show `outputs.marks_for(card)` before it, as every draft has them.
+
+        Args:
+            record: see libra_monai/data/schema.py.
+            root: folder that its paths are relative to.
+            section: `findings` or `impression`; None writes what the model was made for.
+
+        Raises:
+            StudyError: a file cannot be used; the message names it and the remedy.
+            ConfigError: the options have several beams or answers.
+        """
+        batch = self._batch(record, root, [section] if section else None)
+        yield from ReportInferer(self.decoding, self.processor).stream(batch, self.model)
+
+    def _batch(self, record: Record, root: str | Path, sections: Sequence[str] | None) -> StudyBatch:
+        """One study, a row for each section."""
+        for name in sections or ():
+            if name not in ("findings", "impression"):
+                raise ConfigError(f"section '{name}' does not exist", did_you_mean(name, ("findings", "impression")))
+        read = self.processor.pictures(str(root), reading=self.reading, cache=self.picture_cache)
+        item = StudyDataset([record], read)[0]
+        own = self.processor.prompt.target
+        items = [item if name == own else {**item, "prompt": name} for name in sections or [own]]
+        batch = self.processor.collate(items)
+        if batch.failures:
+            failure = batch.failures[0]
+            raise StudyError(failure.file, failure.stage, failure.reason, failure.remedy)
+        return batch.to(self.device)
+
+
+def _joined(drafts: Sequence[ReportDraft], sections: Sequence[str]) -> ReportDraft:
+    """One draft of a study from a draft for each of its sections."""
+    written = dict(zip(sections, (one.text or None for one in drafts), strict=True))
+    warnings = list(dict.fromkeys(warning for one in drafts for warning in one.warnings))
+    told = [
+        replace(sentence, section=name)
+        for name, one in zip(sections, drafts, strict=True)
+        for sentence in one.evidence or ()
+    ]
+    evidence = None if drafts[0].evidence is None else told
+    findings, impression = written.get("findings"), written.get("impression")
+    return replace(drafts[0], findings=findings, impression=impression, warnings=warnings, evidence=evidence)
 
 
 def load_pretrained(

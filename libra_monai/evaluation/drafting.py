@@ -82,7 +82,7 @@ class Drafter:
         """
         dataset = StudyDataset(list(records), self._pictures(control))
         batches = DataLoader(dataset, batch_size=self.batch_size, collate_fn=self.loaded.processor.collate)
-        infer, drafts = ReportInferer(self.loaded.decoding), {}
+        infer, drafts = ReportInferer(self.loaded.decoding, self.loaded.processor), {}
         label = control.title if control else "as given"
         for batch in tqdm(batches, desc=label, unit="batch", delay=2, leave=False, disable=not self.shown):
             self.failures += batch.failures

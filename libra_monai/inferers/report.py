@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from monai.inferers import Inferer
 
 from libra_monai.errors import ConfigError
+from libra_monai.inferers.steering import TextSteering, cut, pieces, steering_for
 from libra_monai.networks.report_model import ReportModel
 from libra_monai.types import Decoding, Generation, StudyBatch, decoding_from
 
@@ -19,16 +20,20 @@ class ReportInferer(Inferer):
 
     Args:
         decoding: options of generation, see `libra_monai.types.Decoding`.
+        processor: the model's, for options that look at the text: `stop` and `guard`.
 
     Raises:
-        ConfigError: an option does not exist.
+        ConfigError: an option does not exist, or needs the processor and there is none.
     """
 
-    def __init__(self, decoding: Mapping[str, Any] | Decoding | None = None) -> None:
+    def __init__(self, decoding: Mapping[str, Any] | Decoding | None = None, processor: Any = None) -> None:
         try:
             self.decoding = decoding_from(decoding)
         except TypeError as error:
             raise ConfigError(f"decoding: {error}", "See configs/decode for presets.") from error
+        self.processor = processor
+        if processor is None and (self.decoding.stop or self.decoding.guard):
+            raise ConfigError("decoding.stop and decoding.guard look at the text", "Give the inferer the `processor`.")
 
     @torch.no_grad()
     def __call__(self, inputs: StudyBatch, network: ReportModel, *args: Any, **kwargs: Any) -> list[Generation]:
@@ -38,4 +43,27 @@ class ReportInferer(Inferer):
             inputs: the studies, on the network's device.
             network: a report model in eval mode.
         """
-        return network.generate(inputs, self.decoding) if len(inputs) else []
+        if not len(inputs):
+            return []
+        generations = network.generate(inputs, self.decoding, self._steering(inputs, network))
+        return [cut(generation, self.processor, self.decoding.stop) for generation in generations]
+
+    @torch.no_grad()
+    def stream(self, inputs: StudyBatch, network: ReportModel) -> Iterator[str]:
+        """Pieces of the text of one study as they are written; joined they are the whole text.
+
+        Args:
+            inputs: one study, on the network's device.
+            network: a report model in eval mode.
+
+        Raises:
+            ConfigError: more than one study or answer, beams, or no processor.
+        """
+        if self.processor is None:
+            raise ConfigError("a stream needs the processor", "Give the inferer the `processor`.")
+        ids = network.stream(inputs, self.decoding, self._steering(inputs, network))
+        yield from pieces(ids, lambda said: self.processor.decode(Generation(said)), self.decoding.stop)
+
+    def _steering(self, inputs: StudyBatch, network: ReportModel) -> TextSteering | None:
+        ends: Sequence[int] = getattr(network.language, "end_ids", ())
+        return steering_for(inputs, self.decoding, self.processor, ends) if ends else None

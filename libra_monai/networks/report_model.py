@@ -7,7 +7,7 @@ whatever the number of views, studies or beams that use it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,7 @@ from libra_monai.networks.language.splice import has_slots
 from libra_monai.networks.quantize import is_quantized, quantize_linears
 from libra_monai.networks.sharding import is_sharded
 from libra_monai.networks.stand_in import runs_all_parts, with_stand_in
-from libra_monai.types import VIEWS, Decoding, Generation, LanguageOutput, StudyBatch
+from libra_monai.types import VIEWS, Decoding, Generation, LanguageOutput, Steering, StudyBatch
 
 PARTS = ("encoder", "connector", "language")
 DROPOUT = "frozen_with_dropout"  # the original's stage 2 leaves the frozen TAC in training mode
@@ -125,14 +125,31 @@ class ReportModel(nn.Module):
         nothing = torch.zeros((), device=next(self.parameters()).device)
         return sum((p.sum() * 0 for p in trained), nothing)
 
-    def generate(self, batch: StudyBatch, decoding: Decoding) -> list[Generation]:
+    def generate(self, batch: StudyBatch, decoding: Decoding, steering: Steering | None = None) -> list[Generation]:
         """Write one answer a study.
 
         Args:
             batch: studies.
             decoding: how to choose tokens.
+            steering: watches the text as it comes, see `libra_monai.types.Steering`.
         """
-        return self.language.generate(batch, self.slots(batch), decoding)
+        more = {} if steering is None else {"steering": steering}  # parts that write text themselves take none
+        return self.language.generate(batch, self.slots(batch), decoding, **more)
+
+    def stream(self, batch: StudyBatch, decoding: Decoding, steering: Steering | None = None) -> Iterator[int]:
+        """The ids of the answer of one study, one by one.
+
+        Args:
+            batch: one study.
+            decoding: greedy or sampling.
+            steering: watches the text as it comes.
+
+        Raises:
+            ConfigError: the language part does not write word by word.
+        """
+        if not hasattr(self.language, "stream"):
+            raise ConfigError(f"a {type(self.language).__name__} does not write word by word", "Use `report` instead.")
+        return self.language.stream(batch, self.slots(batch), decoding, steering)
 
     def slots(self, batch: StudyBatch) -> dict[str, Tensor]:
         """Slot tokens of B studies, name -> [B,T,H]; empty for prompts without slots.
@@ -149,7 +166,12 @@ class ReportModel(nn.Module):
         images, index = _looked_at(batch, getattr(self.connector, "views", VIEWS))
         with nullcontext() if self.trainable["encoder"] in (True, "lora") else torch.no_grad():
             features = self.encoder(images)
-        return self.connector(features, index, self.language.embed)
+        seen = torch.stack([index[view] for view in sorted(index)], dim=1)
+        distinct, place = seen.unique(dim=0, return_inverse=True)
+        if self.training or len(distinct) == len(seen):  # in training, dropout differs from row to row
+            return self.connector(features, index, self.language.embed)
+        index = dict(zip(sorted(index), distinct.unbind(dim=1), strict=True))  # several questions on one study
+        return {name: tokens[place] for name, tokens in self.connector(features, index, self.language.embed).items()}
 
     def visual_tokens(self, images: Tensor) -> Tensor:
         """What B pictures without priors look like to the language model, [B,C,h,w] to [B,T,H]."""

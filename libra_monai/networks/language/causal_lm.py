@@ -9,24 +9,25 @@ embedding (seen in 5.23), embeddings from outside miss it, so that `prompt` give
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import cache
 from typing import Any
-from zlib import crc32
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from libra_monai.errors import ConfigError
+from libra_monai.networks.language.generating import end_ids, stream_answer, write_answers
+from libra_monai.networks.language.prefix import Prompts, check_lengths, one_study, positions, share
 from libra_monai.networks.language.splice import splice_prompt
 from libra_monai.networks.language.token_loss import knows_head, lean_loss, plain_loss
 from libra_monai.networks.pretrained import load_pretrained_strict
 from libra_monai.networks.quantize import check_quantize
 from libra_monai.networks.recompute import recompute_blocks
 from libra_monai.registry import register
-from libra_monai.types import IGNORE, Decoding, Generation, LanguageOutput, StudyBatch
+from libra_monai.types import IGNORE, Decoding, Generation, LanguageOutput, Steering, StudyBatch
 
 _SCALED = ("gemma", "gemma2")  # families whose pictures are scaled as their text is
 
@@ -87,6 +88,11 @@ class CausalLM(nn.Module):
         """The embedding of text ids, [B,S] to [B,S,H]."""
         return self.model.get_input_embeddings()
 
+    @property
+    def end_ids(self) -> list[int]:
+        """Tokens that end an answer."""
+        return end_ids(self.model)
+
     def prompt(self, batch: StudyBatch, slots: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Embeddings [B,S',H] and mask [B,S'] of the prompts with their slots filled, as this family takes them.
 
@@ -122,7 +128,7 @@ class CausalLM(nn.Module):
         inputs = {
             "inputs_embeds": torch.cat([prompt, answer], dim=1),
             "attention_mask": mask.long(),
-            "position_ids": _positions(mask),
+            "position_ids": positions(mask),
             "use_cache": False,
         }
         loss, logits = self._loss(inputs, batch.target_ids.masked_fill(~learned, IGNORE), batch.weights)
@@ -143,48 +149,35 @@ class CausalLM(nn.Module):
         return lean_loss(self.model, states[:, -last:-1], targets, self.chunk, weights), None
 
     @torch.no_grad()
-    def generate(self, batch: StudyBatch, slots: dict[str, Tensor], decoding: Decoding) -> list[Generation]:
-        """Write one answer a study.
+    def generate(
+        self, batch: StudyBatch, slots: dict[str, Tensor], decoding: Decoding, steering: Steering | None = None
+    ) -> list[Generation]:
+        """Write one answer a study, with the tokens of the library's own `generate`; see `generating`.
 
         Args:
             batch: prompts [B,S].
             slots: name -> [B,T,H].
             decoding: how to choose tokens.
-        """
-        prompt, mask = self.prompt(batch, slots)
-        settings = self._generation_config(decoding)
-        with torch.random.fork_rng(enabled=decoding.do_sample):
-            if decoding.do_sample:  # by batch, so that batches do not share their noise
-                torch.manual_seed(decoding.seed ^ crc32("|".join(batch.study_ids).encode()))
-            output = self.model.generate(
-                inputs_embeds=prompt, attention_mask=mask.long(), generation_config=settings,
-                synced_gpus=False,  # sharded models are whole here; processes may have different numbers of batches
-            )  # fmt: skip
-        scores = getattr(output, "sequences_scores", None)
-        ends = _end_ids(settings.eos_token_id)
-        return [
-            _generation(row.tolist(), ends, None if scores is None else float(scores[number]))
-            for number, row in enumerate(output.sequences)
-        ]
+            steering: watches the text as it comes.
 
-    def _generation_config(self, decoding: Decoding) -> GenerationConfig:
-        own = self.model.generation_config
-        sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": decoding.top_k}
-        return GenerationConfig(
-            max_new_tokens=decoding.max_new_tokens,
-            num_beams=decoding.num_beams,
-            do_sample=decoding.do_sample,
-            use_cache=True,
-            length_penalty=decoding.length_penalty,
-            no_repeat_ngram_size=decoding.no_repeat_ngram_size,
-            repetition_penalty=decoding.repetition_penalty,
-            bos_token_id=own.bos_token_id,
-            eos_token_id=own.eos_token_id,
-            pad_token_id=own.pad_token_id if own.pad_token_id is not None else _end_ids(own.eos_token_id)[0],
-            return_dict_in_generate=True,
-            output_scores=decoding.num_beams > 1,
-            **(sampling if decoding.do_sample else {}),
-        )
+        Raises:
+            ConfigError: options that exclude each other.
+            StudyError: a prompt is longer than the model's positions.
+        """
+        return write_answers(self.model, self._prompts(batch, slots), batch.study_ids, decoding, steering)
+
+    @torch.no_grad()
+    def stream(
+        self, batch: StudyBatch, slots: dict[str, Tensor], decoding: Decoding, steering: Steering | None = None
+    ) -> Iterator[int]:
+        """The ids of the answer of one study, one by one; arguments and errors as of `generate`."""
+        yield from stream_answer(self.model, self._prompts(batch, slots), batch.study_ids, decoding, steering)
+
+    def _prompts(self, batch: StudyBatch, slots: dict[str, Tensor]) -> Prompts:
+        """The prompts, those of one study laid out so that what they share is read once."""
+        prompts = Prompts(*self.prompt(batch, slots))
+        check_lengths(self.model, prompts, batch.study_ids)
+        return share(self.model, prompts) if slots and one_study(batch) else prompts
 
 
 def _call(model: nn.Module, inputs: dict[str, Any]) -> Any:
@@ -194,20 +187,6 @@ def _call(model: nn.Module, inputs: dict[str, Any]) -> Any:
 @cache
 def _compiled_call() -> Callable:
     return torch.compile(_call, dynamic=True)  # lengths differ from batch to batch
-
-
-def _positions(mask: Tensor) -> Tensor:
-    """Position of each token among the unmasked ones of its row, [B,S]; padding gets 0."""
-    return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
-
-
-def _end_ids(eos: int | list[int] | None) -> list[int]:
-    return [0] if eos is None else list(eos) if isinstance(eos, list) else [eos]
-
-
-def _generation(ids: list[int], ends: list[int], score: float | None) -> Generation:
-    stop = next((place for place, token in enumerate(ids) if token in ends), None)
-    return Generation(ids if stop is None else ids[:stop], finished=stop is not None, score=score)
 
 
 def _new(config: dict[str, Any]) -> nn.Module:
