@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from libra_monai.inferers.guard import TRIED, Guard
+from libra_monai.inferers.guard import Guard
 from libra_monai.types import Decoding, Generation, StudyBatch
 
+_DRAWN = 64  # candidates that guarded sampling draws from
 _TAIL = 24  # tokens at the end in which a stop string can end
 
 
@@ -58,10 +59,9 @@ def steering_for(batch: StudyBatch, decoding: Decoding, processor: Any, ends: Se
 
     guard = None
     if decoding.guard:
-        wanted = TRIED if decoding.do_sample else 1 if decoding.num_beams == 1 else min(TRIED, 3 * decoding.num_beams)
+        wanted = _DRAWN if decoding.do_sample else 1 if decoding.num_beams == 1 else 3 * decoding.num_beams
         has_prior = [place >= 0 for place in batch.index["prior"].tolist()]
-        dot = processor.tokenizer.encode(".", add_special_tokens=False)
-        guard = Guard(decode, has_prior, ends, dot[-1] if dot else None, wanted)
+        guard = Guard(decode, has_prior, ends, wanted)
     return TextSteering(decode, decoding.stop, guard)
 
 
