@@ -37,7 +37,7 @@ def with_stand_in(batch: StudyBatch) -> StudyBatch:
     Returns:
         B + 1 studies.
     """
-    ids, mask, targets, learned = batch.input_ids, batch.attention_mask, batch.target_ids, batch.learned
+    ids, mask, targets, weights = batch.input_ids, batch.attention_mask, batch.target_ids, batch.weights
     if targets is None and len(batch) == 0:
         targets = ids.new_zeros(0, 1)
     index = {view: torch.cat([places, places.new_tensor([-1])]) for view, places in batch.index.items()}
@@ -53,7 +53,7 @@ def with_stand_in(batch: StudyBatch) -> StudyBatch:
         input_ids=torch.cat([_at_least_one_wide(ids, 0), slot]),
         attention_mask=torch.cat([_at_least_one_wide(mask, False), shown]),
         target_ids=None if targets is None else torch.cat([_at_least_one_wide(targets, IGNORE), _row(targets, IGNORE)]),
-        learned=None if learned is None else torch.cat([learned, _row(learned, False)]),
+        weights=None if weights is None else torch.cat([weights, _row(weights, 0.0)]),
         study_ids=[*batch.study_ids, "stand-in"],
         records=[*batch.records, {"study_id": "stand-in", "statements": []}],
     )
