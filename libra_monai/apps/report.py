@@ -42,6 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="by comma: text, json, html, pdf, sr (DICOM Enhanced SR), basic_sr, fhir (text,json,html)",
     )  # fmt: skip
     parser.add_argument("--evidence", action="store_true", help="say how sure the model was of each sentence (docs/evidence.md)")
+    parser.add_argument("--interactive", action="store_true", help="then take questions about the study, answered word by word")
     parser.add_argument("--device", default="auto", help="auto, cpu, or a torch device")
     parser.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16 (published sizes want 16 bits)")
 
@@ -49,9 +50,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draft, write, and print the texts."""
     from libra_monai import paths
+    from libra_monai.apps.conversation import converse
     from libra_monai.checkpoints import load_pretrained
     from libra_monai.engines import pick_device, pick_dtype
-    from libra_monai.errors import StudiesFailed, StudyError
+    from libra_monai.errors import ConfigError, StudiesFailed, StudyError
     from libra_monai.files import check_writable
     from libra_monai.handlers import FailureLog
     from libra_monai.types import Failure
@@ -63,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.out, "--out")
     log = FailureLog(args.out)
     requests = list(_requests(args))
+    if args.interactive and len(requests) > 1:
+        raise ConfigError(f"--interactive was given for {len(requests)} studies", "Give the folder of one patient.")
     place, kind = pick_device(args.device), pick_dtype(args.dtype)
     loaded = load_pretrained(args.model or paths.tiny_model(), None, place, kind, reading, args.picture_cache, args.base)
     failed = []
@@ -78,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         raise failed[0]
     if failed:
         raise StudiesFailed(f"{len(failed)} of {len(requests)} studies failed", f"See {Path(args.out) / 'failed.jsonl'}.")
+    if args.interactive:
+        converse(loaded, requests[0][1])
     return 0
 
 

@@ -106,19 +106,23 @@ class LoadedModel:
         draft.warnings += [f"study {one['study_id']} not used as prior: {one['reason']}" for one in record["skipped_priors"] or ()]
         return draft
 
-    def stream(self, record: Record, root: str | Path, section: str | None = None) -> Iterator[str]:
+    def stream(
+        self, record: Record, root: str | Path, section: str | None = None, question: str | None = None
+    ) -> Iterator[str]:
         """The text of one record as it is written. Show `outputs.marks_for(card)` before it, as every draft has them.
 
         Args:
             record: see libra_monai/data/schema.py.
             root: folder that its paths are relative to.
             section: `findings` or `impression`; None writes what the model was made for.
+            question: asked of the pictures instead, as the prompt `question` does.
 
         Raises:
             StudyError: a file cannot be used; the message names it and the remedy.
             ConfigError: the options have several beams or answers.
         """
-        batch = self._batch(record, root, [section] if section else None)
+        asked = record if question is None else {**record, "prompt": "question", "question": question}
+        batch = self._batch(asked, root, [section] if section else None)
         yield from ReportInferer(self.decoding, self.processor).stream(batch, self.model)
 
     def _batch(self, record: Record, root: str | Path, sections: Sequence[str] | None) -> StudyBatch:
@@ -129,7 +133,7 @@ class LoadedModel:
         read = self.processor.pictures(str(root), reading=self.reading, cache=self.picture_cache)
         item = StudyDataset([record], read)[0]
         own = self.processor.prompt.target
-        items = [item if name == own else {**item, "prompt": name} for name in sections or [own]]
+        items = [item if name == own else {**item, "prompt": name} for name in sections] if sections else [item]
         batch = self.processor.collate(items)
         if batch.failures:
             failure = batch.failures[0]
