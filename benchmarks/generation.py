@@ -18,6 +18,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -59,11 +60,12 @@ def make_batch(studies: int, text: int, pictures: bool = True) -> StudyBatch:
 
 @torch.no_grad()
 def plain(model: ReportModel, batch: StudyBatch, decoding: Decoding) -> list[list[int]]:
-    """Ids as the original gets them: per beam two encoded pictures and one read prompt."""
-    beams = decoding.num_beams
-    both = batch.images.repeat_interleave(beams, dim=0)
-    model.encoder(torch.cat([both, both])[len(batch) :])  # what is encoded again beside the needed one
-    prompt, mask = model.language.prompt(batch, model.slots(batch))
+    """Ids as the original gets them: per beam two encoded pictures, one connector and one read prompt."""
+    rows = torch.arange(len(batch) * decoding.num_beams)
+    both = batch.images.repeat_interleave(decoding.num_beams, dim=0)
+    index = {"current": rows, "prior": rows + len(rows), "lateral": torch.full_like(rows, -1)}
+    slots = model.slots(replace(batch, images=torch.cat([both, both]), index=index, study_ids=[str(row) for row in rows.tolist()]))
+    prompt, mask = model.language.prompt(batch, {name: tokens[:: decoding.num_beams] for name, tokens in slots.items()})
     inner = model.language.model
     output = inner.generate(inputs_embeds=prompt, attention_mask=mask.long(), generation_config=plain_config(inner, decoding))
     return [row.tolist() for row in output.sequences]

@@ -33,6 +33,7 @@ from transformers import (
 )
 
 from libra_monai.errors import ConfigError
+from libra_monai.networks.language.beam_cache import fork
 from libra_monai.networks.language.prefix import Prompts, positions, read_beginnings, read_prompts
 from libra_monai.types import Decoding, Generation, Steering
 
@@ -142,7 +143,7 @@ def _beams(model: nn.Module, prompts: Prompts, decoding: Decoding, steering: Ste
     cache = {}
     if last > 0:
         cache["past_key_values"] = read_beginnings(model, prompts, last)
-        cache["past_key_values"].batch_repeat_interleave(decoding.num_beams)
+        fork(cache["past_key_values"], decoding.num_beams)
     watch: list[LogitsProcessor] = [] if steering is None else [_Watch(steering, decoding.num_beams)]
     config = plain_config(model, decoding)
     if decoding.repetition_penalty != 1.0:  # the library's own passes over as many of the answer's ids as the prompt has padding
