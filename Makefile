@@ -5,7 +5,7 @@ EXTRAS ?= dev
 TORCH_INDEX ?=
 LIBRA = $(VENV)/bin/libra-monai
 
-.PHONY: install demo test test-slow tiny-model doctor
+.PHONY: install demo test test-slow tiny-model bench doctor
 
 install:
 	@$(PYTHON) -m libra_monai install --venv "$(VENV)" --extras "$(EXTRAS)" --torch-index "$(TORCH_INDEX)"
@@ -21,6 +21,9 @@ test-slow: install
 
 tiny-model: install
 	@$(LIBRA) tiny-model
+
+bench: install
+	@$(LIBRA) bench
 
 doctor: install
 	@$(LIBRA) doctor

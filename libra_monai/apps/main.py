@@ -35,6 +35,7 @@ COMMANDS = {
     "doctor": "check versions, codecs, folders and weights",
     "install": "make a virtual environment and install into it",
     "test": "run the tests of a clone",
+    "bench": "run the speed benchmarks of a clone and write docs/benchmarks.md",
 }
 
 
