@@ -42,6 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="by comma: text, json, html, pdf, sr (DICOM Enhanced SR), basic_sr, fhir (text,json,html)",
     )  # fmt: skip
     parser.add_argument("--evidence", action="store_true", help="say how sure the model was of each sentence (docs/evidence.md)")
+    parser.add_argument("--quantize", metavar="KIND", help="language model in fewer bits: int8 or nf4 (extra [quantize])")
     parser.add_argument("--interactive", action="store_true", help="then take questions about the study, answered word by word")
     parser.add_argument("--device", default="auto", help="auto, cpu, or a torch device")
     parser.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16 (published sizes want 16 bits)")
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if args.interactive and len(requests) > 1:
         raise ConfigError(f"--interactive was given for {len(requests)} studies", "Give the folder of one patient.")
     place, kind = pick_device(args.device), pick_dtype(args.dtype)
-    loaded = load_pretrained(args.model or paths.tiny_model(), None, place, kind, reading, args.picture_cache, args.base)
+    loaded = load_pretrained(args.model or paths.tiny_model(), None, place, kind, reading, args.picture_cache, args.base, args.quantize)
     failed = []
     for study_id, record, notes in requests:
         try:

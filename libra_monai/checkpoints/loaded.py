@@ -24,6 +24,8 @@ from libra_monai.data.processor import StudyProcessor, check_same_size
 from libra_monai.data.request import file_record, request_root
 from libra_monai.errors import ConfigError, StudyError, did_you_mean
 from libra_monai.inferers import ReportInferer, sentence_evidence
+from libra_monai.networks.adapters import linear_names
+from libra_monai.networks.quantize import check_quantize, quantize_linears
 from libra_monai.networks.report_model import ReportModel
 from libra_monai.outputs import add_evidence, drafts_of
 from libra_monai.types import Decoding, Record, ReportDraft, StudyBatch
@@ -163,6 +165,7 @@ def load_pretrained(
     reading: Mapping[str, Any] | None = None,
     picture_cache: str | Path | None = None,
     base: Bases = None,
+    quantize: str | None = None,
 ) -> LoadedModel:
     """Load a model folder, or a published checkpoint as it is.
 
@@ -174,10 +177,14 @@ def load_pretrained(
         reading, picture_cache: how pictures are read and kept, see `LoadedModel`.
         base: for folders that hold only what was trained: the model folder that has the rest, or folders by part, if it no
             longer stands where the folder says.
+        quantize: `int8` or `nf4` for the linear layers of the language model, see `networks.quantize`; encoder, connector and head
+            stay in float.
 
     Raises:
+        ConfigError: `quantize` does not exist or its package is not installed.
         ModelError: the folder is no model folder, its tensors do not fit, or its base is missing or has changed.
     """
+    check_quantize(quantize)
     dtype = dtype or torch.float32
     with default_dtype(dtype):
         if not (Path(folder) / MODEL_FILE).is_file() and looks_published(folder):
@@ -186,6 +193,8 @@ def load_pretrained(
             model, processor, card = _load_folder(Path(folder), encoder, base)
     check_same_size(processor, model.encoder)
     model = model.to(device=device, dtype=dtype).eval()
+    if quantize:
+        quantize_linears(model.language, linear_names(model.language), quantize)
     return LoadedModel(model, processor, card, torch.device(device), Decoding(), reading, picture_cache)
 
 
