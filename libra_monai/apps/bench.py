@@ -20,7 +20,6 @@ BENCHMARKS = {
     "training_overhead": "a training step against a bare loop; what checkpoints and metrics add",
     "tac_speed": "the connector against the published arrangement of its work",
     "metrics_speed": "all metrics over 10,000 reports",
-    "pixels": "files to pictures",
 }
 
 
