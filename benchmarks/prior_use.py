@@ -27,7 +27,7 @@ from libra_monai.evaluation.suite import find_controls
 from libra_monai.metrics import ChangeF1, FalseComparison, FindingF1, score_reports
 from libra_monai.metrics.base import f1
 from libra_monai.metrics.labelers import present_findings
-from libra_monai.metrics.labelers.changes import change_claims
+from libra_monai.metrics.labelers.changes import OPPOSITE, change_claims
 from libra_monai.types import Record
 
 CONTROLS = ("swapped", "duplicated", "other_prior", "shuffled")
@@ -94,6 +94,24 @@ def table(drafts: dict[str, dict[str, str]], records: Sequence[Record]) -> list[
     ]  # fmt: skip
 
 
+def claims_by_truth(drafts: dict[str, dict[str, str]], records: Sequence[Record]) -> list[tuple[str, int, int, int]]:
+    """Claims of improved or worsened by what was drawn: how many, of which flip with swapped pictures, of which stay."""
+    rows = {"the change that is claimed": [0, 0, 0], "stable": [0, 0, 0], "anything else": [0, 0, 0]}
+    for record in records:
+        if not record["prior"]:
+            continue
+        drawn = {(s["finding"], s["side"]): s["change"] for s in record["statements"]}
+        after = change_claims(drafts["swapped"][record["study_id"]])
+        for finding, side, change in change_claims(drafts["given"][record["study_id"]]):
+            if change in OPPOSITE:
+                truth = drawn.get((finding, side))
+                row = rows["the change that is claimed" if truth == change else "stable" if truth == "stable" else "anything else"]
+                row[0] += 1
+                row[1] += (finding, side, OPPOSITE[change]) in after
+                row[2] += (finding, side, change) in after
+    return [(name, *counts) for name, counts in rows.items()]
+
+
 def quality(drafts: dict[str, dict[str, str]], records: Sequence[Record]) -> dict[str, Any]:
     """What the table does not say: an interval, words, and how much other pictures change."""
     given, shuffled = drafts["given"], drafts["shuffled"]
@@ -130,6 +148,9 @@ def main() -> None:
     print("| | measured | floor | aim |\n|---|---|---|---|")
     for name, value, floor, aim in rows:
         print(f"| {name} | {'–' if value is None else f'{value:.3f}'} | {floor} | {aim} |")
+    print("\n| drawn | claims of improved or worsened | flip | stay |\n|---|---|---|---|")
+    for row in claims_by_truth(drafts, records):
+        print("| " + " | ".join(map(str, row)) + " |")
     print(f"\n{json.dumps(by_finding(drafts['given'], records))}")
     card = {"model": loaded.card["name"], "version": loaded.card["version"], "seed": args.seed, "studies": len(records)}
     values = {name: value for name, value, _, _ in rows}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from libra_monai import ranks
+from libra_monai.checkpoints.hashing import digest
 from libra_monai.errors import ConfigError
 from libra_monai.files import append_jsonl, hold, replacing, write_json
 from libra_monai.handlers.failures import FILE as FAILED
@@ -23,7 +24,6 @@ from libra_monai.types import FAILURE, Failure, ReportDraft
 
 logger = logging.getLogger(__name__)
 FILE, SETTINGS, DIGEST = "predictions.jsonl", "bulk.json", "record"
-_ENDS = 1 << 20  # bytes of a file's head and tail that tell weights apart
 
 
 class DraftLedger:
@@ -156,24 +156,19 @@ def record_digest(record: Mapping[str, Any]) -> str:
 
 
 def digest_of(weights: str | Mapping[str, str] | None) -> str | None:
-    """A digest of model folders: names, sizes, and the head and tail of every file; quick for many gigabytes.
+    """A digest of all that stands in model folders.
 
     Args:
         weights: a model folder, folders by part, or None.
     """
     if weights is None:
         return None
-    digest = hashlib.sha256()
+    lines = []
     for folder in [weights] if isinstance(weights, str) else [weights[part] for part in sorted(weights)]:
         root = Path(folder)
-        for path in sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]:
-            digest.update(f"{path.relative_to(root)}\0{path.stat().st_size if path.is_file() else folder}\0".encode())
-            if path.is_file():
-                with path.open("rb") as file:
-                    digest.update(file.read(_ENDS))
-                    file.seek(max(path.stat().st_size - _ENDS, 0))
-                    digest.update(file.read(_ENDS))
-    return digest.hexdigest()[:16]
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        lines += [f"{digest([path])}  {path.relative_to(root).as_posix()}\n" for path in files] or [f"{folder}\n"]  # a hub name
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:

@@ -173,3 +173,16 @@ def test_failures_are_appended_not_rewritten(tmp_path):
     node = log.path.stat().st_ino
     log.add([Failure("b", "f", "pixels", "r", "m"), Failure("a", "f", "pixels", "r", "m")], logged=False)
     assert log.path.stat().st_ino == node and len(log.path.read_text().splitlines()) == 2
+
+
+def test_weights_that_differ_in_one_byte_anywhere_are_other_weights(tmp_path):
+    digests = set()
+    for place in (None, 0, 2_500_000, 4_999_999):
+        folder = tmp_path / str(place) / "language"
+        folder.mkdir(parents=True)
+        content = bytearray(5_000_000)
+        if place is not None:
+            content[place] = 1
+        (folder / "model.safetensors").write_bytes(content)
+        digests.add(digest_of(str(folder.parent)))
+    assert len(digests) == 4

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from libra_monai.errors import ConfigError
+from libra_monai.networks.language.prefix import positions
 from libra_monai.types import IGNORE, StudyBatch
 
 
@@ -42,7 +43,7 @@ def token_log_probs(
     output = language.model(
         inputs_embeds=torch.cat([prompt, language.embed(answered).to(prompt.dtype)], dim=1),
         attention_mask=mask.long(),
-        position_ids=(mask.long().cumsum(dim=1) - 1).clamp(min=0),  # padding gets 0
+        position_ids=positions(mask),
         use_cache=False,
         logits_to_keep=answered.shape[1] + 1,
     )
