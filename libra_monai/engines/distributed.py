@@ -6,6 +6,7 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import time
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +19,7 @@ from libra_monai import ranks
 from libra_monai.errors import ConfigError, did_you_mean
 
 PARALLEL = ("ddp", "fsdp")
+_LETTING_GO = 0.2  # seconds
 
 
 def join(device: torch.device) -> None:
@@ -36,9 +38,14 @@ def join(device: torch.device) -> None:
 
 
 def leave() -> None:
-    """Leave the group, if this process is in one."""
+    """Leave the group, if this process is in one, while the interpreter still runs.
+
+    Gloo's threads may be about to let go of tensors, for which they need the interpreter's lock. Where they ask for it
+    after the interpreter has begun to end, the process aborts (pytorch/pytorch#179291); asleep, this one leaves it to them.
+    """
     if ranks.joined():
         dist.destroy_process_group()
+        time.sleep(_LETTING_GO)
 
 
 def check_parallel(parallel: str) -> None:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing.connection
+import pickle
 import signal
 import threading
 from collections.abc import Mapping
@@ -33,6 +35,7 @@ from libra_monai.networks.sharding import spread_like, whole_tensor
 
 logger = logging.getLogger(__name__)
 FOLDER = "checkpoints"
+_ENDING = 2.0  # seconds until a reading process whose connection broke is seen to have ended
 
 
 class Checkpoints:
@@ -188,11 +191,15 @@ class Checkpoints:
 
 
 def _reader_died(engine: Engine, error: BaseException) -> bool:
-    """Whether an error is that of a reading process that ended; what it had sent half shows as a broken connection."""
+    """Whether an error is that of a reading process that ended; what it had sent half shows in many ways."""
     if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
         return True
     workers = getattr(engine._dataloader_iter, "_workers", ())
-    return isinstance(error, (OSError, EOFError)) and not all(worker.is_alive() for worker in workers)
+    if not workers or not isinstance(error, (OSError, EOFError, RuntimeError, pickle.UnpicklingError)):
+        return False
+    # its connections close before the process itself is seen to have ended
+    multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=_ENDING)
+    return any(worker.exitcode not in (None, 0) for worker in workers)
 
 
 def trained_state(network: nn.Module) -> dict[str, Tensor]:

@@ -138,7 +138,7 @@ def test_a_reading_process_that_dies_is_told_and_the_run_goes_on_later(phantom, 
     options = _options(phantom, tmp_path, num_workers=1, batch_size=1)
     died = _run_anew(["stage/align"], options, at=3, script=script)
     assert died.returncode != 0
-    assert "a reading process died at step" in died.stderr and "lower num_workers" in died.stderr
+    assert "a reading process died at step" in died.stderr and "lower num_workers" in died.stderr, died.stderr[-3000:]
     again = trainings.run(["stage/align"], options)
     assert again.returncode == 0 and "going on from" in again.stderr
 
