@@ -32,6 +32,7 @@ COMMANDS = {
     "export-weights": "write a model folder in the original's or another layout",
     "verify-parity": "compare with numbers that the original produced",
     "verify-published": "compare published weights with the published texts and figures",
+    "zoo": "build the bundle as the MONAI Model Zoo takes it, and check the archive",
     "doctor": "check versions, codecs, folders and weights",
     "install": "make a virtual environment and install into it",
     "test": "run the tests of a clone",
