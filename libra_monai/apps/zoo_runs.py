@@ -17,7 +17,7 @@ from libra_monai.apps.zoo_checks import Unpacked
 from libra_monai.errors import LibraError
 
 _KINDS = {"train": "train", "evaluate": "infer", "inference": "infer"}
-_SEED = 11
+_SEED = 12
 
 
 def network(bundle: Unpacked) -> str:
