@@ -14,7 +14,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ _BUNDLE = ("LICENSE", "large_files.yml", "configs/*", "docs/*", "models/libra_ti
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `libra-monai zoo`."""
     parser.add_argument("--out", default="runs/zoo", metavar="DIR", help="folder to write to (runs/zoo)")
+    parser.add_argument("--only", metavar="NAMES", help="checks to run, by comma (all)")
     parser.add_argument("--schema", metavar="FILE", help="MONAI's metadata schema (found by itself in a clone, see docs/model-zoo.md)")
 
 
@@ -37,32 +38,45 @@ def run(args: argparse.Namespace) -> int:
     """Build, unpack elsewhere, check."""
     from libra_monai.files import check_writable
 
-    out = Path(args.out)
+    out, checks = Path(args.out), _chosen(args.only)
     check_writable(out, "--out")
     archive = build(out)
     print(f"{archive} ({archive.stat().st_size / 1e6:.1f} MB)", flush=True)
     print(build_hub_entry(out), flush=True)
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        for outcome in check_all(unpack(archive, Path(folder) / "unpacked"), archive, args.schema):
+        for outcome in check_all(checks, unpack(archive, Path(folder) / "unpacked"), archive, args.schema):
             failed += outcome.word == "FAIL"
             print(f"{outcome.word:<5} {outcome.name}: {outcome.said}", flush=True)
     print(f"{failed} of the checks failed" if failed else "All checks passed")
     return int(failed > 0)
 
 
-def check_all(root: Path, archive: Path, schema: str | None = None) -> Iterator[Outcome]:
-    """Run all checks, one after the other; none stops the others.
+def _chosen(only: str | None) -> list[Callable]:
+    from libra_monai.apps import zoo_checks, zoo_runs
+    from libra_monai.errors import ConfigError, did_you_mean
+
+    known = {zoo_checks.name_of(check): check for check in (*zoo_checks.CHECKS, *zoo_runs.CHECKS)}
+    wanted = [name.strip() for name in only.split(",")] if only else list(known)
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(f"check '{name}' does not exist", did_you_mean(name, known))
+    return [known[name] for name in wanted]
+
+
+def check_all(checks: Iterable[Callable], root: Path, archive: Path, schema: str | None = None) -> Iterator[Outcome]:
+    """Run checks one after the other; none stops the others.
 
     Args:
+        checks: functions of an `Unpacked`.
         root: the unpacked bundle.
         archive: the zip it came from.
         schema: MONAI's metadata schema, or None to look for it.
     """
-    from libra_monai.apps import zoo_checks, zoo_runs
+    from libra_monai.apps.zoo_checks import Unpacked, outcome
 
-    for check in (*zoo_checks.CHECKS, zoo_runs.network, zoo_runs.properties, zoo_runs.run_elsewhere):
-        yield zoo_checks.outcome(check, zoo_checks.Unpacked(root, archive, schema))
+    for check in checks:
+        yield outcome(check, Unpacked(root, archive, schema))
 
 
 def build(out: Path) -> Path:

@@ -74,6 +74,11 @@ class Outcome:
     said: str
 
 
+def name_of(check: Callable[[Unpacked], str]) -> str:
+    """What a check is called in its line and by `--only`."""
+    return check.__name__.replace("_", " ")
+
+
 def outcome(check: Callable[[Unpacked], str], bundle: Unpacked) -> Outcome:
     """Run one check.
 
@@ -81,7 +86,7 @@ def outcome(check: Callable[[Unpacked], str], bundle: Unpacked) -> Outcome:
         check: returns what it found, raises `Skipped`, or any other error for a failure.
         bundle: to be checked.
     """
-    name = check.__name__.replace("_", " ")
+    name = name_of(check)
     logging.disable(logging.WARNING)  # MONAI tells the arguments of every command
     try:
         with warnings.catch_warnings():

@@ -116,6 +116,9 @@ def run_elsewhere(bundle: Unpacked) -> str:
     return f"a phantom study with its prior, {len(draft['prediction'].split())} words"
 
 
+CHECKS = (network, properties, run_elsewhere)
+
+
 def _python(words: list[str], cwd: Path, root: Path) -> str:
     """Run Python in another directory with the archive's own package; what it prints.
 

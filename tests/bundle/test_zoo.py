@@ -17,6 +17,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from libra_monai.apps import zoo, zoo_checks, zoo_runs
+from libra_monai.apps.main import main
 from libra_monai.apps.zoo_checks import Unpacked, outcome
 from libra_monai.errors import ConfigError, LibraError
 
@@ -99,6 +100,16 @@ def test_a_check_finds(built, tmp_path, what):
     check = getattr(zoo_runs if name == "network" else zoo_checks, name)
     found = outcome(check, Unpacked(root, built.archive))
     assert found.word == "FAIL" and found.said, found
+
+
+def test_the_command_says_what_failed_and_ends_with_it(tmp_path, capsys):
+    words = ["zoo", "--out", str(tmp_path), "--only"]
+    assert main([*words, "names,metadata", "--schema", "none.json"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("ok    names: ") and lines[3].startswith("FAIL  metadata: schema none.json does not exist. Correct")
+    assert lines[4] == "1 of the checks failed"
+    assert main([*words, "metadat"]) == 2
+    assert "check 'metadat' does not exist. Did you mean 'metadata'?" in capsys.readouterr().err
 
 
 def test_a_stack_without_a_required_part_is_named(built, phantom, tmp_path):

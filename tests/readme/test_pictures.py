@@ -38,3 +38,9 @@ def test_pictures_and_files_that_a_page_links_to_exist(page):
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_tests_and_files_that_the_readme_names_exist():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:tests|bundle|libra_monai|configs|docs|benchmarks)/[\w./]*)`", text)
+    assert len(named) > 50 and not [name for name in named if not (ROOT / name).exists()]
