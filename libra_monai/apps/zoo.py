@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the bundle as the Model Zoo takes it, and run on the built archive what the Zoo's checks ask.
 
-`DIR/<name>_v<version>.zip` holds the bundle, `models/model.pt` made from the shipped weights, and this package with its overlays, so that
-it needs nothing but the packages its metadata pin. `DIR/hf_models/` holds the entry for models whose weights stand on the Hugging Face hub.
-The checks read the archive, not the clone; one line each, and the exit status is 1 if one of them fails.
+`DIR/<name>_v<version>.zip` holds the bundle, `models/model.pt` made from the shipped weights, and this package with its
+overlays, so that it needs nothing but the packages its metadata pin. `DIR/hf_models/` holds the entry for models whose
+weights stand on the Hugging Face hub. The checks read the archive, not the clone; one line each, and the exit status is 1 if
+one of them fails.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 NAME = "chest_xray_report_generation"  # the Zoo asks for lower case, kind of picture and task
 HUB_ENTRY = "libra_v1_7b"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same sources make the same bytes
+_NOT_PACKED = {"__pycache__", "_bundle", "_configs"}  # the last two are a wheel's copies of what is packed anyway
 _BUNDLE = ("LICENSE", "large_files.yml", "configs/*", "docs/*", "models/libra_tiny/**/*")
 
 
@@ -31,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `libra-monai zoo`."""
     parser.add_argument("--out", default="runs/zoo", metavar="DIR", help="folder to write to (runs/zoo)")
     parser.add_argument("--only", metavar="NAMES", help="checks to run, by comma (all)")
-    parser.add_argument("--schema", metavar="FILE", help="MONAI's metadata schema (found by itself in a clone, see docs/model-zoo.md)")
+    parser.add_argument("--schema", metavar="FILE", help="MONAI's metadata schema (found in a clone; docs/model-zoo.md)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -167,8 +169,9 @@ def _members(root: Path) -> Iterator[tuple[str, Path]]:
         yield from ((path.relative_to(root).as_posix(), path) for path in root.glob(pattern) if path.is_file())
     package, overlays = Path(__file__).resolve().parents[1], Path(paths.overlay_root())
     for path in package.rglob("*"):
-        if path.suffix in (".py", ".html", ".json") and not {"_bundle", "_configs"} & set(path.relative_to(package).parts):
-            yield f"{package.name}/{path.relative_to(package).as_posix()}", path
+        inside = path.relative_to(package)
+        if path.is_file() and not _NOT_PACKED & set(inside.parts) and not path.name.startswith("."):
+            yield f"{package.name}/{inside.as_posix()}", path
     for path in overlays.rglob("*.json"):
         yield f"{package.name}/_configs/{path.relative_to(overlays).as_posix()}", path
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the Model Zoo's checks ask of a bundle, asked of a built and unpacked archive.
 
-The list follows the Zoo's own: files, names, sizes, version and change log, metadata against the schema, exact pins, the network against the
-metadata, required properties, and a run. Export to TorchScript and TensorRT is left out, as `docs/README.md` of the bundle says.
-Whether a version was released before, only the Zoo's list can tell; it is not asked here.
+The list follows the Zoo's own: files, names, sizes, version and change log, metadata against the schema, exact pins,
+weights, ids, texts; `zoo_runs` has what builds or runs something. Export to TorchScript and TensorRT is left out, as
+`docs/README.md` of the bundle says. Whether a version was released before, only the Zoo's list can tell.
 """
 
 from __future__ import annotations
@@ -26,18 +26,24 @@ from libra_monai.errors import ConfigError, LibraError, innermost
 SCHEMA, SCHEMA_VARIABLE = "meta_schema_20240725.json", "LIBRA_MONAI_META_SCHEMA"
 LARGEST = 25 * 10**6  # the Zoo: larger files are listed with their address in large_files.yml
 _REPAIR = "Correct it in bundle/ and build again."
-_FILES = "LICENSE large_files.yml configs/metadata.json configs/inference.json docs/README.md docs/data_license.txt models/model.pt".split()
-_HEADINGS = "Authors, Tags, Model Description, Data, Preprocessing, Performance, System Configuration, Limitations, Citation Info, References".split(", ")
+_FILES = (
+    "LICENSE large_files.yml configs/metadata.json configs/inference.json docs/README.md docs/data_license.txt "
+    "models/model.pt"
+).split()
+_HEADINGS = (
+    "Authors, Tags, Model Description, Data, Preprocessing, Performance, System Configuration, Limitations, "
+    "Citation Info, References"
+).split(", ")
 # Keys the Zoo asks for by name, beyond MONAI's required properties.
 _KEYS = {
     "inference": "bundle_root device network_def inferer output_dir".split(),
-    "train": "bundle_root device dataset_dir output_dir val_interval train#trainer train#trainer#max_epochs train#dataset train#dataset#data "
-    "train#preprocessing train#inferer train#handlers validate#evaluator validate#handlers validate#dataset validate#dataset#data "
-    "validate#preprocessing validate#inferer validate#key_metric".split(),
+    "train": "bundle_root device dataset_dir output_dir val_interval train#trainer train#trainer#max_epochs train#dataset "
+    "train#dataset#data train#preprocessing train#inferer train#handlers validate#evaluator validate#handlers "
+    "validate#dataset validate#dataset#data validate#preprocessing validate#inferer validate#key_metric".split(),
 }
 _HUB_REQUIRED = (
-    "schema version changelog monai_version pytorch_version numpy_version required_packages_version name task description authors copyright "
-    "huggingface_url"
+    "schema version changelog monai_version pytorch_version numpy_version required_packages_version name task "
+    "description authors copyright huggingface_url"
 ).split()
 
 
@@ -87,6 +93,7 @@ def outcome(check: Callable[[Unpacked], str], bundle: Unpacked) -> Outcome:
         bundle: to be checked.
     """
     name = name_of(check)
+    level = logging.root.manager.disable
     logging.disable(logging.WARNING)  # MONAI tells the arguments of every command
     try:
         with warnings.catch_warnings():
@@ -98,11 +105,11 @@ def outcome(check: Callable[[Unpacked], str], bundle: Unpacked) -> Outcome:
         said = str(innermost(error) or error).strip() or type(error).__name__
         return Outcome("FAIL", name, said.splitlines()[0])
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(level)
 
 
 def find_schema(given: str | None = None) -> Path:
-    """MONAI's metadata schema: as given, by the environment variable, beside the clone, or among the clone's tests.
+    """MONAI's metadata schema: as given, by the environment variable, beside the clone, or among its tests.
 
     Args:
         given: a file, or None.

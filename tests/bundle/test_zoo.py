@@ -132,7 +132,8 @@ def test_two_builds_are_the_same_bytes(built, tmp_path):
 
 def test_the_archive_holds_the_package_as_it_is_here_and_nothing_of_its_caches(built):
     package = ROOT / "libra_monai"
-    here = {path.relative_to(package): path.read_bytes() for path in package.rglob("*") if path.suffix in (".py", ".html", ".json")}
+    sources = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    here = {path.relative_to(package): path.read_bytes() for path in sources}
     there = built.root / "libra_monai"
     overlays = {path.relative_to(ROOT / "configs") for path in (ROOT / "configs").rglob("*.json")}
     found = {path.relative_to(there): path.read_bytes() for path in there.rglob("*") if path.is_file()}
