@@ -5,7 +5,7 @@ EXTRAS ?= dev
 TORCH_INDEX ?=
 LIBRA = $(VENV)/bin/libra-monai
 
-.PHONY: install demo test test-slow tiny-model bench doctor
+.PHONY: install demo test test-slow tiny-model bench doctor zoo
 
 install:
 	@$(PYTHON) -m libra_monai install --venv "$(VENV)" --extras "$(EXTRAS)" --torch-index "$(TORCH_INDEX)"
@@ -27,3 +27,6 @@ bench: install
 
 doctor: install
 	@$(LIBRA) doctor
+
+zoo: install
+	@$(LIBRA) zoo

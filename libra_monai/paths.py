@@ -20,16 +20,13 @@ def _first_folder(candidates: list[Path], marker: str, what: str) -> str:
 
 
 def bundle_root() -> str:
-    """Folder of the MONAI bundle: the current directory if it is one, else the package's, else the clone's.
+    """Folder of the MONAI bundle: the current directory if it is one, else the one this package stands in, else the package's, else the clone's.
 
     Raises:
         ConfigError: no bundle is found (a broken installation).
     """
-    here = Path.cwd()
-    ours = here / "models" / "libra_tiny"
-    candidates = [_PACKAGE / "_bundle", _PACKAGE.parent / "bundle"]
-    if ours.is_dir():
-        candidates.insert(0, here)
+    around = [folder for folder in (Path.cwd(), _PACKAGE.parent) if (folder / "models" / "libra_tiny").is_dir()]
+    candidates = [*around, _PACKAGE / "_bundle", _PACKAGE.parent / "bundle"]
     return _first_folder(candidates, "configs/metadata.json", "the bundle")
 
 

@@ -19,7 +19,7 @@ from libra_monai import __version__
 from libra_monai.errors import Interrupted, LibraError, StudiesFailed, StudyError, did_you_mean, innermost
 
 COMMANDS = {
-    "report": "draft the report of one study from picture files",
+    "report": "draft reports from picture files or DICOM folders",
     "listen": "take studies over the network (DICOM), send drafts back as SR",
     "run": "run a bundle workflow with overlays and overrides",
     "show-config": "show what a workflow with overlays consists of, and which file says so",
@@ -32,6 +32,7 @@ COMMANDS = {
     "export-weights": "write a model folder in the original's or another layout",
     "verify-parity": "compare with numbers that the original produced",
     "verify-published": "compare published weights with the published texts and figures",
+    "zoo": "build the bundle as the MONAI Model Zoo takes it, and check the archive",
     "doctor": "check versions, codecs, folders and weights",
     "install": "make a virtual environment and install into it",
     "test": "run the tests of a clone",

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -202,48 +200,6 @@ def test_bad_studies_are_listed_the_others_go_on_and_the_run_fails(phantom, tmp_
     assert {f["study_id"] for f in failed} == {s["study_id"] for s in content["test"][:2]}
     assert all(set(f) == {"study_id", "file", "stage", "reason", "remedy"} and f["remedy"] for f in failed)
     assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 2
-
-
-STAGES = [str(path) for path in sorted((ROOT / "configs" / "stage").glob("*.json"))]
-
-
-@pytest.mark.parametrize(
-    ("kind", "files"),
-    [("infer", ["evaluate"]), ("infer", ["inference"]), ("train", ["train"]), *(("train", ["train", s]) for s in STAGES)],
-    ids=lambda value: Path(value[-1]).stem if isinstance(value, list) else None,
-)
-def test_check_properties_is_empty(phantom, tmp_path, kind, files):
-    workflow = ConfigWorkflow(
-        config_file=[str(CONFIGS / f"{files[0]}.json"), *files[1:]], meta_file=str(CONFIGS / "metadata.json"),
-        logging_file=False, workflow_type=kind, **_data(phantom, tmp_path),
-    )
-    workflow.initialize()
-    assert workflow.check_properties() == []
-
-
-def test_metadata_follows_the_schema(tmp_path):
-    schema = Path(__file__).parent / "meta_schema_20240725.json"
-    shutil.copy(schema, tmp_path / "schema.json")
-    verify_metadata(meta_file=str(CONFIGS / "metadata.json"), filepath=str(tmp_path / "schema.json"))
-
-
-def test_the_network_does_what_the_metadata_says(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    verify_net_in_out(
-        net_id="network_def", meta_file=str(CONFIGS / "metadata.json"), config_file=str(CONFIGS / "inference.json"),
-        device="cpu",
-    )
-
-
-def test_metadata_names_the_tested_versions_and_lists_its_own():
-    meta = json.loads((CONFIGS / "metadata.json").read_text())
-    pins = dict(
-        line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line
-    )
-    named = {"monai": meta["monai_version"], "torch": meta["pytorch_version"], "numpy": meta["numpy_version"]}
-    for package, wanted in {**named, **meta["required_packages_version"]}.items():
-        assert pins[package] == wanted, package
-    assert meta["version"] in meta["changelog"]
 
 
 @pytest.mark.parametrize("workflow", ["evaluate", "inference"])

@@ -56,10 +56,11 @@ def test_the_readme_commands_work_in_their_order(place):
         _shell(command, place)
     assert (place / "runs" / "draft" / "report.html").is_file()
     assert (place / "runs" / "score" / "metrics.json").is_file()
-    assert (place / "runs" / "pair" / "predictions.jsonl").is_file()
+    assert (place / "runs" / "one" / "predictions.jsonl").is_file()
 
 
 def test_the_readme_python_works(place):
+    _shell(next(command for command in COMMANDS if " phantom " in command), place)
     code = _blocks(README, "python")[0]
     done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
