@@ -84,7 +84,7 @@ class FailureLog:
 
 
 class StudyFailures:
-    """Handler that feeds a `FailureLog` from the batches of an engine.
+    """Handler that feeds a `FailureLog` from the batches of an engine, and from what could not be drafted of them.
 
     Args:
         log: shared by all engines of a run.
@@ -95,7 +95,13 @@ class StudyFailures:
 
     def attach(self, engine: Engine) -> None:
         """Listen to an engine."""
-        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self)
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._unread)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._undrafted)
 
-    def __call__(self, engine: Engine) -> None:
+    def _unread(self, engine: Engine) -> None:
         self.log.add(engine.state.batch.failures)
+
+    def _undrafted(self, engine: Engine) -> None:
+        output = engine.state.output
+        if isinstance(output, dict):
+            self.log.add(output.get("failures", ()))

@@ -3,5 +3,6 @@
 
 from libra_monai.inferers.evidence import sentence_evidence
 from libra_monai.inferers.report import ReportInferer
+from libra_monai.inferers.sparing import sparing
 
-__all__ = ["ReportInferer", "sentence_evidence"]
+__all__ = ["ReportInferer", "sentence_evidence", "sparing"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -132,6 +133,23 @@ def test_a_study_that_failed_is_tried_again_and_a_format_that_failed_stays_told(
     (tmp_path / "out" / "failed.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(StudiesFailed, match="first f: r"):
         _run(_options(phantom, tmp_path / "out", limit=2))
+
+
+@pytest.mark.parametrize("refill", [False])
+def test_a_prompt_that_is_too_long_ends_its_study_and_neither_its_batch_nor_the_run(phantom, tmp_path, refill):
+    content = json.loads((phantom / "datalist.json").read_text())
+    content["test"][1]["indication"] = "dyspnea " * 900
+    (tmp_path / "long.json").write_text(json.dumps(content))
+    with pytest.raises(StudiesFailed, match="1 of the studies"):
+        _run(_options(phantom, tmp_path / "out", batch_size=4, datalist=str(tmp_path / "long.json")))
+    ids = [study["study_id"] for study in content["test"][:5]]
+    failed = json.loads((tmp_path / "out" / "failed.jsonl").read_text())
+    assert failed["study_id"] == ids[1] and failed["stage"] == "draft" and failed["remedy"]
+    assert re.search(r"the prompt has \d{4} tokens .* the language model 2048 positions", failed["reason"])
+    drafted = {row["study_id"]: row["prediction"] for row in _lines(tmp_path / "out")}
+    assert set(drafted) == {*ids} - {ids[1]}
+    _run(_options(phantom, tmp_path / "plain"))
+    assert all(drafted.get(row["study_id"], row["prediction"]) == row["prediction"] for row in _lines(tmp_path / "plain"))
 
 
 def test_parts_of_killed_processes_are_taken_over_once(tmp_path):
