@@ -51,6 +51,19 @@ class FailureLog:
         if new:
             append_jsonl(self.path, [failure.as_json() for failure in new])  # rewriting would cost the square of their number
 
+    def settle(self, study_ids: Iterable[str | None]) -> None:
+        """Forget the failures of studies that were mended since.
+
+        Args:
+            study_ids: of the studies.
+        """
+        mended = set(study_ids)
+        self.failures = {key: failure for key, failure in self.failures.items() if failure.study_id not in mended}
+        if mended and self.failures:
+            write_jsonl(self.path, [failure.as_json() for failure in self.failures.values()])
+        elif mended:
+            self.path.unlink(missing_ok=True)
+
     def state_dict(self) -> dict[str, Any]:
         """What failed so far, for a checkpoint."""
         return {"failures": [failure.as_json() for failure in self.failures.values()]}

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from libra_monai.errors import ConfigError, StudyError
-from libra_monai.networks.language.generating import end_ids, plain_config, study_seed
+from libra_monai.networks.language.choosing import end_ids, study_seed
+from libra_monai.networks.language.generating import plain_config
 from libra_monai.types import Decoding
 
 from .conftest import IMAGE, PRIORS, PROMPTS, make_batch

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from libra_monai.errors import ConfigError
-from libra_monai.networks.language.generating import end_ids, stream_answer, write_answers
+from libra_monai.networks.language.choosing import end_ids
+from libra_monai.networks.language.generating import stream_answer, write_answers
 from libra_monai.networks.language.prefix import Prompts, check_lengths, one_study, positions, share
 from libra_monai.networks.language.splice import splice_prompt
 from libra_monai.networks.language.token_loss import knows_head, lean_loss, plain_loss
