@@ -162,20 +162,20 @@ def test_the_page_of_a_restarted_run_shows_all_studies_of_the_folder(phantom, tm
     assert pages[0] == pages[1] and pages[0].count("<h3>") == 5 and "data:image/png" in pages[0]
 
 
-@pytest.mark.parametrize("refill", [False])
+@pytest.mark.parametrize("refill", [False, True])
 def test_a_prompt_that_is_too_long_ends_its_study_and_neither_its_batch_nor_the_run(phantom, tmp_path, refill):
     content = json.loads((phantom / "datalist.json").read_text())
     content["test"][1]["indication"] = "dyspnea " * 900
     (tmp_path / "long.json").write_text(json.dumps(content))
     with pytest.raises(StudiesFailed, match="1 of the studies"):
-        _run(_options(phantom, tmp_path / "out", batch_size=4, datalist=str(tmp_path / "long.json")))
+        _run(_options(phantom, tmp_path / "out", batch_size=4, datalist=str(tmp_path / "long.json"), refill=refill))
     ids = [study["study_id"] for study in content["test"][:5]]
     failed = json.loads((tmp_path / "out" / "failed.jsonl").read_text())
     assert failed["study_id"] == ids[1] and failed["stage"] == "draft" and failed["remedy"]
     assert re.search(r"the prompt has \d{4} tokens .* the language model 2048 positions", failed["reason"])
     drafted = {row["study_id"]: row["prediction"] for row in _lines(tmp_path / "out")}
     assert set(drafted) == {*ids} - {ids[1]}
-    _run(_options(phantom, tmp_path / "plain"))
+    _run(_options(phantom, tmp_path / "plain"))  # one by one
     assert all(drafted.get(row["study_id"], row["prediction"]) == row["prediction"] for row in _lines(tmp_path / "plain"))
 
 

@@ -24,6 +24,7 @@ from libra_monai.types import Decoding
 
 COMPACT = 4  # rows leave the cache when a quarter of those in it have ended: each time it is copied
 _ROUND = 64  # lengths of static caches are multiples of it, so that a compiled step serves many prompts
+_MODES = ("default", "reduce-overhead", "max-autotune")  # of torch.compile; other names are backends
 
 
 class Said(NamedTuple):
@@ -170,8 +171,10 @@ def compiled_step(compile: bool | str) -> Any:
     """One token further, [N,1] to logits [N,V].
 
     Args:
-        compile: False, True for the default backend of `torch.compile`, or the name of another.
+        compile: see `Decoding`.
     """
     if not compile:
         return _forward
+    if compile in _MODES:
+        return torch.compile(_forward, mode=compile)
     return torch.compile(_forward, backend="inductor" if compile is True else compile)
