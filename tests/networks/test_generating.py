@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -145,6 +146,7 @@ def test_one_compiled_step_serves_batches_whose_prompts_differ_in_length():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_the_step_compiled_for_real_says_the_same_tokens():
     model, batch = _model("llama2"), make_batch(PROMPTS, PRIORS)
     compiled = model.generate(batch, replace(MODES["static cache"], compile=True))
