@@ -61,7 +61,7 @@ def make_batch(studies: int, text: int, pictures: bool = True) -> StudyBatch:
 @torch.no_grad()
 def plain(model: ReportModel, batch: StudyBatch, decoding: Decoding) -> list[list[int]]:
     """Ids as the original gets them: per beam two encoded pictures, one connector and one read prompt."""
-    rows = torch.arange(len(batch) * decoding.num_beams)
+    rows = torch.arange(len(batch) * decoding.num_beams, device=batch.images.device)
     both = batch.images.repeat_interleave(decoding.num_beams, dim=0)
     index = {"current": rows, "prior": rows + len(rows), "lateral": torch.full_like(rows, -1)}
     slots = model.slots(replace(batch, images=torch.cat([both, both]), index=index, study_ids=[str(row) for row in rows.tolist()]))

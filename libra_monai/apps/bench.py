@@ -16,8 +16,10 @@ from pathlib import Path
 PAGE = Path("docs/benchmarks.md")
 BENCHMARKS = {
     "generation": "one prefill a study against the parent's way; batches against one by one",
+    "refill": "batches written to their end against places that are refilled",
     "bulk": "memory and speed of drafting many studies",
     "training_overhead": "a training step against a bare loop; what checkpoints and metrics add",
+    "generation_gpu": "beams, one stream and batches in the 7B and 3B shapes, on a GPU",
     "tac_speed": "the connector against the published arrangement of its work",
     "metrics_speed": "all metrics over 10,000 reports",
 }

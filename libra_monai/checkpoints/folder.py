@@ -96,7 +96,7 @@ def load_weights(model: ReportModel, weights: str | Mapping[str, str], base: Bas
             raise ConfigError(f"ckpt names '{name}', which is no part", f"Parts are {', '.join(PARTS)}.")
     for name in PARTS:
         part = getattr(model, name)
-        if part is None:
+        if part is None or getattr(part, "reads_own_weights", False):
             continue
         if name in folders:
             _load_part(part, name, folders[name], base)

@@ -4,23 +4,26 @@
 from libra_monai.engines.change_weights import WeighChangesd
 from libra_monai.engines.data import batches, chain
 from libra_monai.engines.distributed import distribute
+from libra_monai.engines.drafting import DraftingStep, RefillingStep, drafting_step
 from libra_monai.engines.prior_dropout import RandDropPriord
 from libra_monai.engines.prior_text import PriorText, with_prior_text
 from libra_monai.engines.run import finish, pick_device, pick_dtype, place, prepare
 from libra_monai.engines.schedule import learning_rate_schedule, parameter_groups
-from libra_monai.engines.steps import DraftingStep, TrainingStep
+from libra_monai.engines.steps import TrainingStep
 from libra_monai.engines.validation import Validate
 
 __all__ = [
     "DraftingStep",
     "PriorText",
     "RandDropPriord",
+    "RefillingStep",
     "TrainingStep",
     "Validate",
     "WeighChangesd",
     "batches",
     "chain",
     "distribute",
+    "drafting_step",
     "finish",
     "learning_rate_schedule",
     "parameter_groups",

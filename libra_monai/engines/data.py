@@ -62,7 +62,9 @@ def batches(
 
 
 def _begin_worker(number: int) -> None:
-    """A cluster's SIGTERM goes to all processes; the first is ignored, since the process that trains says when reading ends."""
+    """Ctrl-C and a cluster's SIGTERM go to all processes, and the one that computes says when reading ends: so SIGINT is ignored, and of
+    SIGTERM the first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     worker_init_fn(number)
 

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one iteration does: `iteration_update` of MONAI's `SupervisedTrainer` and `SupervisedEvaluator`."""
+"""What one iteration of a training does: `iteration_update` of MONAI's `SupervisedTrainer`."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,12 @@ from monai.engines.utils import IterationEvents
 from torch import nn
 
 from libra_monai import ranks
-from libra_monai.data.processor import StudyProcessor
 from libra_monai.precision import autocast, gradient_scaler
 from libra_monai.engines.distributed import finish_gradients
 from libra_monai.engines.sampling import seed_of
 from libra_monai.errors import TrainingError
 from libra_monai.files import write_json
-from libra_monai.inferers import sentence_evidence
-from libra_monai.networks.sharding import is_sharded, whole
-from libra_monai.outputs import add_evidence, drafts_of
+from libra_monai.networks.sharding import is_sharded
 from libra_monai.types import StudyBatch
 
 
@@ -143,50 +139,3 @@ def _exchanging(network: nn.Module, last: bool) -> AbstractContextManager:
         network.set_requires_gradient_sync(last)
         return nullcontext()
     return nullcontext() if last or not hasattr(network, "no_sync") else network.no_sync()
-
-
-class DraftingStep:
-    """Draft the reports of a batch, and measure the loss where there are targets.
-
-    Args:
-        processor: decodes what was generated.
-        card: `name`, `version` and `training_data` of the model.
-        amp: autocast, as for `TrainingStep`.
-        measure_loss: also run the loss; off for inference.
-        evidence: also say how sure the model was of each sentence, in up to three forward passes more.
-    """
-
-    def __init__(
-        self,
-        processor: StudyProcessor,
-        card: Mapping[str, Any],
-        amp: bool | str = False,
-        measure_loss: bool = True,
-        evidence: bool = False,
-    ) -> None:
-        self.processor, self.card, self.amp = processor, dict(card), amp
-        self.measure_loss, self.evidence = measure_loss, evidence
-
-    @torch.no_grad()
-    def __call__(self, engine: Any, batch: StudyBatch) -> dict[str, Any]:
-        batch = batch.to(engine.state.device, engine.non_blocking)
-        loss_sum, num_tokens = 0.0, 0
-        with engine.mode(engine.network), whole(engine.network), autocast(engine.state.device, self.amp):
-            generations = engine.inferer(batch, engine.network)
-            drafts = drafts_of(batch, generations, self.processor, self.card)
-            if self.evidence:
-                found = sentence_evidence(engine.network, self.processor, batch, generations, self.card)
-                add_evidence(drafts, found, self.card)
-            if self.measure_loss and len(batch) and batch.target_ids is not None:
-                output = engine.network(batch)
-                loss_sum, num_tokens = float(output.loss_sum), int(output.num_tokens)
-        engine.state.output = {
-            "drafts": drafts,
-            "records": batch.records,
-            "batch": batch,
-            "loss_sum": loss_sum,
-            "num_tokens": num_tokens,
-        }
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return engine.state.output

@@ -20,11 +20,11 @@ from libra_monai.checkpoints import LoadedModel
 from libra_monai.data.dataset import StudyDataset
 from libra_monai.errors import StudyError
 from libra_monai.evaluation.controls import ChangePictures, Control, is_dicom
-from libra_monai.inferers import ReportInferer, sentence_evidence
+from libra_monai.inferers import ReportInferer, sentence_evidence, sparing
 from libra_monai.outputs import add_evidence, drafts_of
 from libra_monai.transforms import ACCEPT_ALL, LoadRadiograph, StudyPicturesd
 from libra_monai.transforms.reading import reader
-from libra_monai.types import Failure, Record, ReportDraft
+from libra_monai.types import Failure, Record, ReportDraft, StudyBatch
 
 
 class ThroughPng(Transform):
@@ -57,7 +57,7 @@ class Drafter:
         autocast: opens the float type of the run, for each batch.
         shown: whether progress is shown.
         reading: arguments of `LoadRadiograph`.
-        failures: studies that could not be read, filled as drafting goes on.
+        failures: studies that could not be read or drafted, filled as drafting goes on.
         evidence: also say how sure the model was of each sentence.
     """
 
@@ -88,13 +88,18 @@ class Drafter:
             self.failures += batch.failures
             batch = batch.to(self.loaded.device)
             with torch.no_grad(), self.autocast() if self.autocast else torch.no_grad():
-                written = infer(batch, self.loaded.model)
-                made = drafts_of(batch, written, self.loaded.processor, self.loaded.card)
-                if self.evidence:
-                    found = sentence_evidence(self.loaded.model, self.loaded.processor, batch, written, self.loaded.card)
-                    add_evidence(made, found, self.loaded.card)
+                _, made, failures = sparing(batch, lambda part: self._written(infer, part))
+            self.failures += failures
             drafts |= {draft.study_id: draft for draft in made}
         return drafts
+
+    def _written(self, infer: ReportInferer, batch: StudyBatch) -> list[ReportDraft]:
+        loaded = self.loaded
+        written = infer(batch, loaded.model)
+        made = drafts_of(batch, written, loaded.processor, loaded.card)
+        if self.evidence:
+            add_evidence(made, sentence_evidence(loaded.model, loaded.processor, batch, written, loaded.card), loaded.card)
+        return made
 
     def usable(self, record: Record, control: Control) -> bool:
         """Whether a control says anything of a study: PNG instead of DICOM needs DICOM."""

@@ -7,6 +7,7 @@ from libra_monai.handlers.bulk import BulkWriter, run_bulk
 from libra_monai.handlers.checkpoints import Checkpoints
 from libra_monai.handlers.controls import ControlSuite
 from libra_monai.handlers.failures import FailureLog, StudyFailures
+from libra_monai.handlers.format_retry import FormatRetry
 from libra_monai.handlers.ledger import DraftLedger
 from libra_monai.handlers.metrics import MetricSet, ScoreWriter, comparison, key_metric
 from libra_monai.handlers.outputs import DraftWriter, PredictionWriter
@@ -23,6 +24,7 @@ __all__ = [
     "DraftLedger",
     "DraftWriter",
     "FailureLog",
+    "FormatRetry",
     "MetricSet",
     "PredictionWriter",
     "Progress",

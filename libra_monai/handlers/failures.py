@@ -51,6 +51,19 @@ class FailureLog:
         if new:
             append_jsonl(self.path, [failure.as_json() for failure in new])  # rewriting would cost the square of their number
 
+    def settle(self, study_ids: Iterable[str | None]) -> None:
+        """Forget the failures of studies that were mended since.
+
+        Args:
+            study_ids: of the studies.
+        """
+        mended = set(study_ids)
+        self.failures = {key: failure for key, failure in self.failures.items() if failure.study_id not in mended}
+        if mended and self.failures:
+            write_jsonl(self.path, [failure.as_json() for failure in self.failures.values()])
+        elif mended:
+            self.path.unlink(missing_ok=True)
+
     def state_dict(self) -> dict[str, Any]:
         """What failed so far, for a checkpoint."""
         return {"failures": [failure.as_json() for failure in self.failures.values()]}
@@ -84,7 +97,7 @@ class FailureLog:
 
 
 class StudyFailures:
-    """Handler that feeds a `FailureLog` from the batches of an engine.
+    """Handler that feeds a `FailureLog` from the batches of an engine, and from what could not be drafted of them.
 
     Args:
         log: shared by all engines of a run.
@@ -95,7 +108,13 @@ class StudyFailures:
 
     def attach(self, engine: Engine) -> None:
         """Listen to an engine."""
-        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self)
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._unread)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._undrafted)
 
-    def __call__(self, engine: Engine) -> None:
+    def _unread(self, engine: Engine) -> None:
         self.log.add(engine.state.batch.failures)
+
+    def _undrafted(self, engine: Engine) -> None:
+        output = engine.state.output
+        if isinstance(output, dict):
+            self.log.add(output.get("failures", ()))

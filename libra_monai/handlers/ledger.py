@@ -109,7 +109,7 @@ class DraftLedger:
             drafts: of one batch.
             records: of the same studies.
         """
-        lines = [draft.as_json() | {DIGEST: record_digest(record)} for draft, record in zip(drafts, records, strict=True)]
+        lines = [_line(draft, record) for draft, record in zip(drafts, records, strict=True)]
         append_jsonl(self.own, lines)
 
     def merge(self) -> int:
@@ -148,6 +148,11 @@ class DraftLedger:
                     found[row["study_id"], row.get("file")] = Failure(**row)
             path.unlink()
         return list(found.values())
+
+
+def _line(draft: ReportDraft, record: Mapping[str, Any]) -> dict[str, Any]:
+    hidden = {} if draft.export_allowed else {"export_allowed": False}  # so that no later page shows the pictures
+    return draft.as_json() | hidden | {DIGEST: record_digest(record)}
 
 
 def record_digest(record: Mapping[str, Any]) -> str:

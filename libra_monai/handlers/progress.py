@@ -44,7 +44,7 @@ class Progress:
         if self.bar is not None:
             if isinstance(output, dict) and output.get("loss") is not None:
                 self.bar.set_postfix(loss=f"{float(output['loss']):.3f}", refresh=False)
-            studies = len(engine.state.batch) + len(engine.state.batch.failures) if self.ledger is not None else 1
+            studies = 1 if self.ledger is None else sum(map(len, (output["drafts"], output["failures"], engine.state.batch.failures)))
             self.bar.update(studies)
 
     def _close(self, engine: Engine) -> None:

@@ -8,7 +8,9 @@ the answer ends.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +19,9 @@ from libra_monai.metrics.labelers.comparisons import compares
 
 TRIED = 256  # candidates looked at before the answer is ended
 _TAIL = 64  # tokens of the answer that are read again
+_SOME = 3  # words of a sentence that may be broken off
+_SENTENCE = re.compile(r"[^.]*$")
+_TWICE = re.compile(r"\b(\w+) \1$")
 
 
 class Guard:
@@ -50,14 +55,38 @@ class Guard:
         return weighed
 
     def _allowed(self, said: list[int], scores: Tensor) -> list[int]:
-        """The best candidates after a text that may follow it; the end where there is none."""
-        said, allowed = said[-_TAIL:], []
+        """The best candidates after a text that may follow it; the end where there is none.
+
+        Where the likeliest is refused, a sentence of some words is broken off, if its end is among the candidates: whatever else came would be
+        said because of its grammar and not of what is seen. A sentence that has only begun goes on with other words, but no word is
+        said twice, and a part of a word ("un") must become a word: else it would be begun again and again.
+        """
+        said, allowed, refused, halved = said[-_TAIL:], [], False, False
+        text = self.decode(said)
         best = scores.topk(min(TRIED, len(scores)))
         for token, score in zip(best.indices.tolist(), best.values.tolist(), strict=True):
             if score == float("-inf") or len(allowed) == self.wanted:
                 break
-            if token in self.ends or not compares(self.decode([*said, token])):
-                allowed.append(token)
-            else:
+            then = text if token in self.ends else self.decode([*said, token])
+            goes_on = _goes_on(text, then)
+            if token not in self.ends and compares(then):
                 self.refused += 1
+                stop = None if refused or allowed else self._full_stop(said, text, best)
+                if stop is not None:
+                    return [stop]
+                refused, halved = True, halved or goes_on
+            elif not (halved and not goes_on) and not (refused and _TWICE.search(then)):
+                allowed.append(token)
         return allowed or self.ends[:1]
+
+    def _full_stop(self, said: list[int], text: str, best: Any) -> int | None:
+        """The candidate that ends the sentence, if that has words enough to stand."""
+        if len(_SENTENCE.findall(text)[0].split()) < _SOME:
+            return None
+        tried = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return next((token for token, score in tried if score > float("-inf") and self.decode([*said, token]) == f"{text}."), None)
+
+
+def _goes_on(text: str, then: str) -> bool:
+    """Whether the last word of a text is longer in what it becomes."""
+    return text[-1:].isalpha() and then.startswith(text) and then[len(text) : len(text) + 1].isalpha()

@@ -10,6 +10,7 @@ import torch
 from monai.inferers import Inferer
 
 from libra_monai.errors import ConfigError
+from libra_monai.inferers.refilling import RefillingInferer
 from libra_monai.inferers.steering import TextSteering, cut, pieces, steering_for
 from libra_monai.networks.report_model import ReportModel
 from libra_monai.types import Decoding, Generation, StudyBatch, decoding_from
@@ -45,7 +46,7 @@ class ReportInferer(Inferer):
         """
         if not len(inputs):
             return []
-        generations = network.generate(inputs, self.decoding, self._steering(inputs, network))
+        generations = network.generate(inputs, self.decoding, self.steering(inputs, network))
         return [cut(generation, self.processor, self.decoding.stop) for generation in generations]
 
     @torch.no_grad()
@@ -61,9 +62,22 @@ class ReportInferer(Inferer):
         """
         if self.processor is None:
             raise ConfigError("a stream needs the processor", "Give the inferer the `processor`.")
-        ids = network.stream(inputs, self.decoding, self._steering(inputs, network))
+        ids = network.stream(inputs, self.decoding, self.steering(inputs, network))
         yield from pieces(ids, lambda said: self.processor.decode(Generation(said)), self.decoding.stop)
 
-    def _steering(self, inputs: StudyBatch, network: ReportModel) -> TextSteering | None:
+    def refilling(self, network: ReportModel, places: int) -> RefillingInferer:
+        """The same for a stream of batches, see `RefillingInferer`.
+
+        Args:
+            network: a report model in eval mode.
+            places: studies written side by side.
+
+        Raises:
+            ConfigError: the options or the language part do not allow it.
+        """
+        return RefillingInferer(self, network, places)
+
+    def steering(self, inputs: StudyBatch, network: ReportModel) -> TextSteering | None:
+        """What the options ask to watch in the texts of a batch, or None."""
         ends: Sequence[int] = getattr(network.language, "end_ids", ())
         return steering_for(inputs, self.decoding, self.processor, ends) if ends else None

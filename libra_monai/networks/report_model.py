@@ -151,6 +151,20 @@ class ReportModel(nn.Module):
             raise ConfigError(f"a {type(self.language).__name__} does not write word by word", "Use `report` instead.")
         return self.language.stream(batch, self.slots(batch), decoding, steering)
 
+    def refilled(self, decoding: Decoding, places: int) -> Any:
+        """Answers of a stream of batches, see `language.refilling`.
+
+        Args:
+            decoding: greedy search or sampling.
+            places: studies written side by side.
+
+        Raises:
+            ConfigError: the language part writes batch by batch only, or the options do not allow it.
+        """
+        if not hasattr(self.language, "refilled"):
+            raise ConfigError(f"a {type(self.language).__name__} writes batch by batch", "Set `refill` to false.")
+        return self.language.refilled(self.slots, decoding, places)
+
     def slots(self, batch: StudyBatch) -> dict[str, Tensor]:
         """Slot tokens of B studies, name -> [B,T,H]; empty for prompts without slots.
 

@@ -48,6 +48,30 @@ def add_evidence(
     return list(drafts)
 
 
+def draft_from(row: Mapping[str, Any]) -> ReportDraft:
+    """The draft that a line of `predictions.jsonl` tells of, without its sources: enough to be shown.
+
+    Args:
+        row: of the file.
+    """
+    evidence = row.get("evidence")
+    return ReportDraft(
+        study_id=row["study_id"],
+        findings=row.get("findings"),
+        impression=row.get("impression"),
+        prior_used=bool(row.get("prior_used")),
+        model=str(row.get("model")),
+        marks=list(row.get("marks") or [f"{UNREVIEWED}."]),
+        warnings=list(row.get("warnings") or ()),
+        patient_id=row.get("patient_id"),
+        prior_study_id=row.get("prior_study_id"),
+        reference=row.get("reference"),
+        export_allowed=row.get("export_allowed", True),
+        evidence=None if evidence is None else [SentenceEvidence(**sentence) for sentence in evidence],
+        evidence_note=row.get("evidence_note"),
+    )
+
+
 def drafts_of(
     batch: StudyBatch, generations: Sequence[Generation], processor: StudyProcessor, card: Mapping[str, Any]
 ) -> list[ReportDraft]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -75,14 +75,20 @@ class StudyBatch:
         """
         if len(self) <= size:
             return [self]
-        starts = range(0, len(self), size)
-        return [self._part(slice(start, start + size), first=start == 0) for start in starts]
+        parts = [self.pick(range(start, min(start + size, len(self)))) for start in range(0, len(self), size)]
+        return [replace(parts[0], failures=self.failures), *parts[1:]]
 
     def emptied(self) -> StudyBatch:
         """The batch without its studies."""
-        return self._part(slice(0, 0), first=False)
+        return self.pick(())
 
-    def _part(self, rows: slice, first: bool) -> StudyBatch:
+    def pick(self, studies: Sequence[int]) -> StudyBatch:
+        """Some of the studies with their own pictures, without the failures.
+
+        Args:
+            studies: their numbers in this batch, in order.
+        """
+        rows = torch.tensor(list(studies), dtype=torch.long, device=self.input_ids.device)
         index = {view: places[rows] for view, places in self.index.items()}
         used = torch.cat(list(index.values())).unique()
         used = used[used >= 0]
@@ -96,10 +102,10 @@ class StudyBatch:
             attention_mask=self.attention_mask[rows],
             target_ids=None if self.target_ids is None else self.target_ids[rows],
             weights=None if self.weights is None else self.weights[rows],
-            study_ids=self.study_ids[rows],
-            records=self.records[rows],
-            notes=self.notes[rows],
-            failures=self.failures if first else [],
+            study_ids=[self.study_ids[row] for row in studies],
+            records=[self.records[row] for row in studies] if self.records else [],
+            notes=[self.notes[row] for row in studies] if self.notes else [],
+            failures=[],
         )
 
 

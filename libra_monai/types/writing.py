@@ -43,7 +43,8 @@ class Decoding:
         stop: texts at which an answer ends; they are not part of it.
         guard: keep comparisons with earlier studies from answers without a prior, see `inferers.guard`.
         static_cache: a cache of fixed size, for greedy search and sampling; what `compile` needs.
-        compile: run the step through `torch.compile`; for GPUs, and not tried on one by the tests.
+        compile: run the step through `torch.compile`: True, or the name of one of its backends or
+            modes, such as `reduce-overhead`; for GPUs, and tried on CPUs only.
     """
 
     max_new_tokens: int = 160
@@ -61,7 +62,7 @@ class Decoding:
     stop: tuple[str, ...] = ()
     guard: bool = False
     static_cache: bool = False
-    compile: bool = False
+    compile: bool | str = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))  # JSON has lists

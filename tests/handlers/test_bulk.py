@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from ignite.engine import Events
+from PIL import Image
 
 from libra_monai.apps.main import main
 from libra_monai.apps.workflow import LibraWorkflow
@@ -119,7 +123,7 @@ def test_shards_share_the_studies_out(phantom, tmp_path):
         _run(_options(phantom, tmp_path / "x", shard="2/2"))
 
 
-def test_a_study_that_failed_is_tried_again_and_a_format_that_failed_stays_told(phantom, tmp_path):
+def test_a_study_that_failed_is_tried_again(phantom, tmp_path):
     content = json.loads((phantom / "datalist.json").read_text())
     content["test"][0]["current"] = "images/missing.dcm"
     (tmp_path / "bad.json").write_text(json.dumps(content))
@@ -127,11 +131,52 @@ def test_a_study_that_failed_is_tried_again_and_a_format_that_failed_stays_told(
         with pytest.raises(StudiesFailed, match="1 of the studies"):
             _run(_options(phantom, tmp_path / "out", limit=2, datalist=str(tmp_path / "bad.json")))
     assert len((tmp_path / "out" / "failed.jsonl").read_text().splitlines()) == 1
-    done = _lines(tmp_path / "out")[0]["study_id"]
-    row = {"study_id": done, "file": "f", "stage": "output", "reason": "r", "remedy": "m"}
-    (tmp_path / "out" / "failed.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(StudiesFailed, match="first f: r"):
-        _run(_options(phantom, tmp_path / "out", limit=2))
+
+
+def test_a_format_that_failed_is_written_by_the_next_start_without_drafting_again(phantom, tmp_path):
+    studies, out = tmp_path / "studies", tmp_path / "out"
+    shutil.copytree(phantom, studies)
+    file = studies / json.loads((studies / "datalist.json").read_text())["test"][1]["current"]
+    dicom = file.read_bytes()
+    Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (256, 1))).save(file, format="PNG")  # SR needs a DICOM header
+    options = _options(studies, out, limit=2, formats=["text", "sr"])
+    for wanted in (2, 0):  # the second start cannot either
+        seen = []
+        with pytest.raises(StudiesFailed, match="1 of the studies.*DICOM"):
+            _run(options, seen=seen)
+        assert len(seen) == wanted
+        assert len((out / "failed.jsonl").read_text().splitlines()) == 1 and len(list((out / "drafts").glob("*.dcm"))) == 1
+    file.write_bytes(dicom)
+    seen, before = [], (out / "predictions.jsonl").read_bytes()
+    _run(options, seen=seen)
+    assert not seen and (out / "predictions.jsonl").read_bytes() == before and not (out / "failed.jsonl").exists()
+    assert len(list((out / "drafts").glob("*.dcm"))) == 2
+
+
+def test_the_page_of_a_restarted_run_shows_all_studies_of_the_folder(phantom, tmp_path):
+    with pytest.raises(Interrupted):
+        _run(_options(phantom, tmp_path / "out"), 2, signal.SIGINT)
+    _run(_options(phantom, tmp_path / "out"))
+    _run(_options(phantom, tmp_path / "once"))
+    pages = [(tmp_path / name / "report.html").read_text() for name in ("out", "once")]
+    assert pages[0] == pages[1] and pages[0].count("<h3>") == 5 and "data:image/png" in pages[0]
+
+
+@pytest.mark.parametrize("refill", [False, True])
+def test_a_prompt_that_is_too_long_ends_its_study_and_neither_its_batch_nor_the_run(phantom, tmp_path, refill):
+    content = json.loads((phantom / "datalist.json").read_text())
+    content["test"][1]["indication"] = "dyspnea " * 900
+    (tmp_path / "long.json").write_text(json.dumps(content))
+    with pytest.raises(StudiesFailed, match="1 of the studies"):
+        _run(_options(phantom, tmp_path / "out", batch_size=4, datalist=str(tmp_path / "long.json"), refill=refill))
+    ids = [study["study_id"] for study in content["test"][:5]]
+    failed = json.loads((tmp_path / "out" / "failed.jsonl").read_text())
+    assert failed["study_id"] == ids[1] and failed["stage"] == "draft" and failed["remedy"]
+    assert re.search(r"the prompt has \d{4} tokens .* the language model 2048 positions", failed["reason"])
+    drafted = {row["study_id"]: row["prediction"] for row in _lines(tmp_path / "out")}
+    assert set(drafted) == {*ids} - {ids[1]}
+    _run(_options(phantom, tmp_path / "plain"))  # one by one
+    assert all(drafted.get(row["study_id"], row["prediction"]) == row["prediction"] for row in _lines(tmp_path / "plain"))
 
 
 def test_parts_of_killed_processes_are_taken_over_once(tmp_path):

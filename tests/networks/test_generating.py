@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
 from libra_monai.errors import ConfigError, StudyError
-from libra_monai.networks.language.generating import end_ids, plain_config, study_seed
+from libra_monai.networks.language.choosing import end_ids, study_seed
+from libra_monai.networks.language.generating import plain_config
 from libra_monai.types import Decoding
 
 from .conftest import IMAGE, PRIORS, PROMPTS, make_batch
@@ -23,6 +25,7 @@ MODES = {
     "three of four beams": Decoding(max_new_tokens=12, num_beams=4, num_return_sequences=3),
     "sampling": Decoding(max_new_tokens=12, do_sample=True, temperature=0.9, top_p=0.8, top_k=20, seed=3),
     "static cache": Decoding(max_new_tokens=12, static_cache=True),
+    "compiled step": Decoding(max_new_tokens=12, static_cache=True, compile="eager"),
 }
 pytestmark = pytest.mark.filterwarnings("ignore:Passing `")
 
@@ -124,6 +127,30 @@ def test_rows_that_end_leave_the_batch():
     lengths = [len(g.token_ids) for g in model.generate(batch, MODES["greedy"])]
     steps = [count for count, places in passes if places == 1]
     assert len(set(lengths)) > 1 and steps == sorted(steps, reverse=True) and sum(steps) < len(batch) * max(lengths)
+
+
+def test_one_compiled_step_serves_batches_whose_prompts_differ_in_length():
+    graphs = []
+
+    @torch._dynamo.register_backend(name="counted")
+    def counted(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    model, batch = _model("llama2"), make_batch(PROMPTS, PRIORS)
+    shorter = make_batch([prompt[:5] for prompt in PROMPTS], PRIORS)
+    for one in (batch, shorter, batch):
+        compiled = model.generate(one, replace(MODES["static cache"], compile="counted"))
+        assert [g.token_ids for g in compiled] == [g.token_ids for g in model.generate(one, MODES["greedy"])]
+    assert len(graphs) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_the_step_compiled_for_real_says_the_same_tokens():
+    model, batch = _model("llama2"), make_batch(PROMPTS, PRIORS)
+    compiled = model.generate(batch, replace(MODES["static cache"], compile=True))
+    assert [g.token_ids for g in compiled] == [g.token_ids for g in model.generate(batch, MODES["greedy"])]
 
 
 def test_the_stream_says_the_same_tokens(model):

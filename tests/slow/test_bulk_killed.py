@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -65,3 +66,27 @@ def test_killed_alone_and_in_two_processes_and_every_study_once(phantom, tmp_pat
     assert len(lines) == len(set(lines)) == STUDIES
     assert sorted(p.name for p in (tmp_path / "out").glob("predictions*")) == ["predictions.jsonl"]
     assert len(list((tmp_path / "out" / "drafts").glob("*.json"))) == STUDIES
+
+
+def test_ctrl_c_with_reading_processes_leaves_no_traceback_and_no_process_and_the_same_command_goes_on(phantom, tmp_path):
+    options = {
+        "datalist": phantom / "datalist.json", "data_root": phantom, "output_dir": tmp_path / "out", "split": "training", "limit": 12,
+        "batch_size": 1, "num_workers": 2, "decoding": '{"max_new_tokens": 40}', "formats": '["json"]', "refill": random.choice(["true", "false"]),
+    }  # fmt: skip
+    words = [sys.executable, "-m", "libra_monai", "run", "inference", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+    path, pipes = tmp_path / "out" / "predictions.jsonl", {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen(words, start_new_session=True, env=environment, **pipes)
+    while not path.is_file() and run.poll() is None:
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: every process of the group
+    said = run.communicate(timeout=120)
+    assert run.returncode == 130 and "stopped when asked" in said[1] and "Traceback" not in said[0] + said[1], said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)
+    before = len(path.read_text().splitlines())
+    assert 0 < before < 12
+    again = subprocess.run(words, env=environment, timeout=300, **pipes)
+    assert again.returncode == 0, again.stderr[-3000:]
+    lines = [json.loads(line)["study_id"] for line in path.read_text().splitlines()]
+    assert len(lines) == len(set(lines)) == 12

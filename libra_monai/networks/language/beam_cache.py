@@ -29,7 +29,8 @@ def fork(cache: Cache, beams: int) -> None:
 
 
 class ForkedLayer(DynamicLayer):
-    """One layer; rows of one prompt stand together, and are only ever put in order among themselves.
+    """One layer; rows of one prompt stand together, and are only ever put in order among themselves. With one beam it serves to add
+    tokens without copying.
 
     Args:
         keys, values: [B,heads,S,d] of the prompts.
@@ -39,8 +40,12 @@ class ForkedLayer(DynamicLayer):
     def __init__(self, keys: Tensor, values: Tensor, beams: int) -> None:
         super().__init__()
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+        self.hold(keys.repeat_interleave(beams, dim=0), values.repeat_interleave(beams, dim=0))
+
+    def hold(self, keys: Tensor, values: Tensor) -> None:
+        """Hold these [N,heads,S,d] and nothing else."""
         self.begun = self.length = keys.shape[-2]
-        self._buffers = [_with_room(x.repeat_interleave(beams, dim=0)) for x in (keys, values)]
+        self._buffers = [_with_room(x) for x in (keys, values)]
         self._look()
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
@@ -59,6 +64,11 @@ class ForkedLayer(DynamicLayer):
         for buffer in self._buffers:
             written = buffer[:, :, self.begun : self.length]
             written.copy_(written.index_select(0, beam_idx.to(buffer.device)))
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep some rows."""
+        self._buffers = [buffer.index_select(0, indices.to(buffer.device)) for buffer in self._buffers]
+        self._look()
 
     def _look(self) -> None:
         self.keys, self.values = (buffer[:, :, : self.length] for buffer in self._buffers)

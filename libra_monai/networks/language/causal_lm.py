@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from libra_monai.errors import ConfigError
-from libra_monai.networks.language.generating import end_ids, stream_answer, write_answers
+from libra_monai.networks.language.choosing import end_ids
+from libra_monai.networks.language.generating import stream_answer, write_answers
 from libra_monai.networks.language.prefix import Prompts, check_lengths, one_study, positions, share
+from libra_monai.networks.language.refilling import Refilled
 from libra_monai.networks.language.splice import splice_prompt
 from libra_monai.networks.language.token_loss import knows_head, lean_loss, plain_loss
 from libra_monai.networks.pretrained import load_pretrained_strict
@@ -173,10 +175,24 @@ class CausalLM(nn.Module):
         """The ids of the answer of one study, one by one; arguments and errors as of `generate`."""
         yield from stream_answer(self.model, self._prompts(batch, slots), batch.study_ids, decoding, steering)
 
-    def _prompts(self, batch: StudyBatch, slots: dict[str, Tensor]) -> Prompts:
-        """The prompts, those of one study laid out so that what they share is read once."""
+    def refilled(self, slots: Callable[[StudyBatch], dict[str, Tensor]], decoding: Decoding, places: int) -> Refilled:
+        """Answers of a stream of batches, see `refilling`.
+
+        Args:
+            slots: from a batch to its slot tokens.
+            decoding: greedy search or sampling.
+            places: studies written side by side.
+        """
+        return Refilled(self.model, lambda batch: self._checked(batch, slots(batch)), decoding, places)
+
+    def _checked(self, batch: StudyBatch, slots: dict[str, Tensor]) -> Prompts:
         prompts = Prompts(*self.prompt(batch, slots))
         check_lengths(self.model, prompts, batch.study_ids)
+        return prompts
+
+    def _prompts(self, batch: StudyBatch, slots: dict[str, Tensor]) -> Prompts:
+        """The prompts, those of one study laid out so that what they share is read once."""
+        prompts = self._checked(batch, slots)
         return share(self.model, prompts) if slots and one_study(batch) else prompts
 
 

@@ -2,7 +2,7 @@
 """How answers are written from prompts that were read once.
 
 Beam search is the library's own, started from the cache of the prompts' beginnings repeated per beam. Greedy search and
-sampling run here, for what the library's loop cannot do: rows that end leave the batch, every study draws
+sampling run in `rows`, for what the library's loop cannot do: rows that end leave the batch, every study draws
 from its own noise, and tokens are handed out as they come. Tokens are those of the library's `generate`
 (tests compare them).
 """
@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Any
-from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -21,23 +20,17 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
-    MinNewTokensLengthLogitsProcessor,
-    NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
-    StaticCache,
     StoppingCriteria,
     StoppingCriteriaList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
 )
 
 from libra_monai.errors import ConfigError
 from libra_monai.networks.language.beam_cache import fork
-from libra_monai.networks.language.prefix import Prompts, positions, read_beginnings, read_prompts
+from libra_monai.networks.language.choosing import Choice, end_ids
+from libra_monai.networks.language.prefix import Prompts, read_beginnings
+from libra_monai.networks.language.rows import Rows, Said
 from libra_monai.types import Decoding, Generation, Steering
-
-_COMPACT = 4  # rows leave the cache when a quarter of those in it have ended: each time it is copied
 
 
 def write_answers(
@@ -58,13 +51,10 @@ def write_answers(
     check_decoding(decoding)
     if decoding.num_beams > 1:
         return _beams(model, prompts, decoding, steering)
-    rows: list[list[int]] = [[] for _ in range(len(prompts.mask) * decoding.num_return_sequences)]
-    sums, ends = [0.0] * len(rows), end_ids(model)
-    for row, token, log_probability in _tokens(model, prompts, study_ids, decoding, steering):
-        rows[row].append(token)
-        sums[row] += log_probability
-    scores = [total / max(len(ids), 1) ** decoding.length_penalty for total, ids in zip(sums, rows, strict=True)]
-    return _by_study([_generation(*pair, ends, steering) for pair in zip(rows, scores, strict=True)], decoding)
+    answers = [Answer() for _ in range(len(prompts.mask) * decoding.num_return_sequences)]
+    for said in _tokens(model, prompts, study_ids, decoding, steering):
+        answers[said.row].add(said)
+    return by_study([answer.generation(decoding, end_ids(model), steering) for answer in answers], decoding)
 
 
 def stream_answer(
@@ -75,9 +65,9 @@ def stream_answer(
     if len(prompts.mask) != 1 or decoding.num_return_sequences > 1 or decoding.num_beams > 1:
         raise ConfigError("only one answer of one study can be streamed", "Use one study, one beam and one sequence.")
     ends = end_ids(model)
-    for _, token, _ in _tokens(model, prompts, study_ids, decoding, steering):
-        if token not in ends:
-            yield token
+    for said in _tokens(model, prompts, study_ids, decoding, steering):
+        if said.token not in ends:
+            yield said.token
 
 
 def check_decoding(decoding: Decoding) -> None:
@@ -96,17 +86,6 @@ def check_decoding(decoding: Decoding) -> None:
         raise ConfigError("decoding.static_cache and decoding.compile serve one beam", "Set num_beams to 1.")
     if decoding.compile and not decoding.static_cache:
         raise ConfigError("decoding.compile needs decoding.static_cache", "Set both.")
-
-
-def study_seed(seed: int, study_id: str, number: int = 0) -> int:
-    """Seed of one answer: of its study and its number among the study's answers, not of the batch."""
-    return (seed ^ crc32(study_id.encode())) + number
-
-
-def end_ids(model: nn.Module) -> list[int]:
-    """Tokens that end an answer."""
-    eos = model.generation_config.eos_token_id
-    return [0] if eos is None else list(eos) if isinstance(eos, list) else [eos]
 
 
 def plain_config(model: nn.Module, decoding: Decoding) -> GenerationConfig:
@@ -169,7 +148,7 @@ def _beams(model: nn.Module, prompts: Prompts, decoding: Decoding, steering: Ste
         _generation(row.tolist(), float(score), ends, steering)
         for row, score in zip(output.sequences, output.sequences_scores, strict=True)
     ]
-    return _by_study(answers, decoding)
+    return by_study(answers, decoding)
 
 
 class _Watch(LogitsProcessor):
@@ -194,102 +173,31 @@ class _Stop(StoppingCriteria):
 
 def _tokens(
     model: nn.Module, prompts: Prompts, study_ids: Sequence[str], decoding: Decoding, steering: Steering | None
-) -> Iterator[tuple[int, int, float]]:
-    """Row, token and its log-probability, step by step; a row's last is its end token, if it was said."""
-    count, answers = len(prompts.mask), decoding.num_return_sequences
-    cache, fixed = None, prompts.mask.shape[1] + decoding.max_new_tokens
-    if decoding.static_cache:
-        cache = StaticCache(config=model.config, max_cache_len=fixed)
-        prompts = Prompts(prompts.embeddings.repeat_interleave(answers, 0), prompts.mask.repeat_interleave(answers, 0))
-    cache, logits = read_prompts(model, prompts, 1 if decoding.static_cache else answers, cache)
-    mask = prompts.mask if decoding.static_cache else prompts.mask.repeat_interleave(answers, dim=0)
-    choose = _Choice(model, decoding, steering, study_ids, count, logits.device)
-    step = _step(decoding.compile)
-    rows = list(range(count * answers))  # which answers stand in the cache
-    live = [True] * len(rows)
-    ids = torch.zeros(len(rows), 0, dtype=torch.long, device=logits.device)
-    ends = set(end_ids(model))
-    for number in range(decoding.max_new_tokens):
-        chosen, log_probabilities = choose(ids, logits.float(), rows)
-        ids = torch.cat([ids, chosen[:, None]], dim=1)
-        for place, (token, said) in enumerate(zip(chosen.tolist(), log_probabilities.tolist(), strict=True)):
-            if live[place]:
-                yield rows[place], token, said
-                stopped = steering is not None and steering.stopped(ids[place].tolist())
-                live[place] = not (token in ends or stopped)
-        if not any(live) or number + 1 == decoding.max_new_tokens:
-            return
-        if not decoding.static_cache and live.count(False) * _COMPACT >= len(live):
-            kept = torch.tensor([place for place, going in enumerate(live) if going], device=ids.device)
-            cache.batch_select_indices(kept)
-            ids, mask = ids[kept], mask[kept]
-            rows = [rows[place] for place in kept.tolist()]
-            live = [True] * len(rows)
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        logits = step(model, ids[:, -1:], mask.long(), positions(mask)[:, -1:], cache)
+) -> Iterator[Said]:
+    """Tokens of all answers, step by step."""
+    count = len(prompts.mask)
+    rows, choice = Rows(model, decoding), Choice(model, decoding, steering, study_ids, count, prompts.mask.device)
+    rows.begin(prompts, choice, range(count * decoding.num_return_sequences))
+    while rows.live:
+        yield from rows.step()
 
 
-class _Choice:
-    """The next token of each row: likeliest or drawn, after penalties, in the library's order."""
+@dataclass
+class Answer:
+    """One answer while it is written."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        decoding: Decoding,
-        steering: Steering | None,
-        study_ids: Sequence[str],
-        count: int,
-        device: torch.device,
-    ) -> None:
-        ends = end_ids(model)
-        first: list[LogitsProcessor] = []
-        if decoding.repetition_penalty != 1.0:
-            first.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
-        if decoding.no_repeat_ngram_size:
-            first.append(NoRepeatNGramLogitsProcessor(decoding.no_repeat_ngram_size))
-        if decoding.min_new_tokens:
-            first.append(MinNewTokensLengthLogitsProcessor(0, decoding.min_new_tokens, ends, device=str(device)))
-        last: list[LogitsProcessor] = []
-        if decoding.do_sample and decoding.temperature != 1.0:
-            last.append(TemperatureLogitsWarper(decoding.temperature))
-        if decoding.do_sample and decoding.top_k:
-            last.append(TopKLogitsWarper(decoding.top_k))
-        if decoding.do_sample and decoding.top_p < 1.0:
-            last.append(TopPLogitsWarper(decoding.top_p))
-        self.first, self.last = LogitsProcessorList(first), LogitsProcessorList(last)
-        self.steering, self.answers = steering, decoding.num_return_sequences
-        names = [study_ids[row] if row < len(study_ids) else str(row) for row in range(count)]
-        self.noise = [
-            torch.Generator(device).manual_seed(study_seed(decoding.seed, name, number))
-            for name in names
-            for number in range(self.answers)
-        ] if decoding.do_sample else []  # fmt: skip
+    ids: list[int] = field(default_factory=list)
+    log_probability: float = 0.0
 
-    def __call__(self, ids: Tensor, logits: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Tokens [N] and their log-probabilities [N] from logits [N,V] after ids [N,t]."""
-        scores = self.first(ids, logits)
-        if self.steering is not None:
-            scores = self.steering.weigh(ids, scores, [row // self.answers for row in rows])
-        if self.noise:
-            shares = self.last(ids, scores).softmax(dim=-1)
-            drawn = [torch.multinomial(share, 1, generator=self.noise[row]) for share, row in zip(shares, rows, strict=True)]
-            chosen = torch.cat(drawn)
-        else:
-            chosen = scores.argmax(dim=-1)
-        return chosen, logits.log_softmax(dim=-1).gather(1, chosen[:, None])[:, 0]
+    def add(self, said: Said) -> None:
+        """Its next token."""
+        self.ids.append(said.token)
+        self.log_probability += said.log_probability
 
-
-def _forward(model: nn.Module, ids: Tensor, mask: Tensor, places: Tensor, cache: Any) -> Tensor:
-    output = model(
-        input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1
-    )
-    return output.logits[:, -1]
-
-
-@lru_cache(maxsize=2)
-def _step(compiled: bool) -> Any:
-    """One token further, [N,1] to logits [N,V]."""
-    return torch.compile(_forward, dynamic=True) if compiled else _forward
+    def generation(self, decoding: Decoding, ends: Sequence[int], steering: Steering | None) -> Generation:
+        """What was written, with its score."""
+        score = self.log_probability / max(len(self.ids), 1) ** decoding.length_penalty
+        return _generation(self.ids, score, ends, steering)
 
 
 def _generation(ids: list[int], score: float, ends: Sequence[int], steering: Steering | None) -> Generation:
@@ -298,7 +206,7 @@ def _generation(ids: list[int], score: float, ends: Sequence[int], steering: Ste
     return Generation(said, finished=place is not None or (steering is not None and steering.stopped(said)), score=score)
 
 
-def _by_study(answers: list[Generation], decoding: Decoding) -> list[Generation]:
+def by_study(answers: list[Generation], decoding: Decoding) -> list[Generation]:
     """One generation a study, with the others under it."""
     count = decoding.num_return_sequences
     for start in range(0, len(answers), count):

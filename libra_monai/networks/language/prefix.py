@@ -85,26 +85,22 @@ def share(model: nn.Module, prompts: Prompts) -> Prompts:
     return Prompts(embeddings, mask, shared)
 
 
-def read_prompts(model: nn.Module, prompts: Prompts, repeats: int, cache: Cache | None = None) -> tuple[Cache, Tensor]:
-    """Read prompts whole; each row of the cache and of the logits stands `repeats` times.
+def read_prompts(model: nn.Module, prompts: Prompts, cache: Cache | None = None) -> tuple[Cache, Tensor]:
+    """Read prompts whole.
 
     Args:
         model: a causal language model.
         prompts: B prompts.
-        repeats: answers a prompt.
         cache: an empty one to fill, such as one of fixed size; None makes one that grows.
 
     Returns:
-        the cache and the logits [B*repeats,V] of the first token of the answers.
+        the cache of B rows and the logits [B,V] of the first token of the answers.
     """
     if cache is None:
         cache = read_beginnings(model, prompts, prompts.shared) if prompts.shared else DynamicCache(config=model.config)
     begun = cache.get_seq_length()
     output = model(**_inputs(prompts, begun, prompts.mask.shape[1], cache), logits_to_keep=1)
-    cache = output.past_key_values
-    if repeats > 1:
-        cache.batch_repeat_interleave(repeats)
-    return cache, output.logits[:, -1].repeat_interleave(repeats, dim=0)
+    return output.past_key_values, output.logits[:, -1]
 
 
 def read_beginnings(model: nn.Module, prompts: Prompts, end: int) -> Cache:

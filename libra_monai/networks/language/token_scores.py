@@ -34,7 +34,7 @@ def token_log_probs(
     Raises:
         ConfigError: the part writes by other means than embeddings.
     """
-    if getattr(language, "takes", None) != "embeddings":
+    if getattr(language, "takes", None) != "embeddings" or not hasattr(language, "model"):
         what = f"{type(language).__name__} gives no probability of a token"
         raise ConfigError(what, "Leave `evidence` off for this model.")
     answered, said = _padded(answers, batch.input_ids.device)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bulk generation in which finished studies make room for waiting ones, study by study instead of batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from libra_monai.inferers.steering import cut
+from libra_monai.networks.report_model import ReportModel
+from libra_monai.types import Generation, StudyBatch
+
+if TYPE_CHECKING:
+    from libra_monai.inferers.report import ReportInferer
+
+
+class RefillingInferer:
+    """What a `ReportInferer` does, without an end of a batch.
+
+    Args:
+        inferer: has the options.
+        network: a report model in eval mode.
+        places: studies written side by side.
+
+    Raises:
+        ConfigError: the options or the language part do not allow it.
+    """
+
+    def __init__(self, inferer: ReportInferer, network: ReportModel, places: int) -> None:
+        self.inferer, self.network = inferer, network
+        self._refilled = network.refilled(inferer.decoding, places)
+        self._studies: dict[int, StudyBatch] = {}  # those that are not done, by number
+
+    def take(self, batch: StudyBatch) -> list[int]:
+        """Let the studies of a batch wait; one number each.
+
+        Raises:
+            StudyError: a prompt is too long; none of the batch waits then.
+        """
+        if not len(batch):
+            return []
+        numbers = self._refilled.wait(batch, self.inferer.steering(batch, self.network))
+        self._studies |= dict(zip(numbers, batch.split(1), strict=True))
+        return numbers
+
+    def written(self, drain: bool) -> Iterator[tuple[StudyBatch, Generation]]:
+        """Write until no study waits; each study that is done, as a batch of one, with what was written.
+
+        Args:
+            drain: go on until all are done.
+        """
+        for number, generation in self._refilled.written(drain):
+            yield self._studies.pop(number), cut(generation, self.inferer.processor, self.inferer.decoding.stop)
