@@ -26,11 +26,19 @@ class PeerError(LibraError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A study an archive has: UID, date and time as DICOM writes them, and how many objects, 0 if it does not say."""
+    """A study an archive has.
+
+    Args:
+        study_uid: of the study.
+        date, time: of it, as DICOM writes them.
+        patient_id: whose it is, empty if the archive does not say.
+        objects: how many it has, 0 if the archive does not say.
+    """
 
     study_uid: str
     date: str
     time: str
+    patient_id: str = ""
     objects: int = 0
 
 
@@ -84,12 +92,12 @@ def candidate_of(row: Dataset, patient_id: str = "") -> Candidate | None:
     """
     modalities = row.get("ModalitiesInStudy") or []
     modalities = {modalities} if isinstance(modalities, str) else set(modalities)
-    other = bool(patient_id) and str(row.get("PatientID") or patient_id).strip() != patient_id
-    if other or not row.get("StudyInstanceUID") or (modalities and not modalities & set(RADIOGRAPHS)):
+    whose = str(row.get("PatientID") or patient_id).strip()
+    if (patient_id and whose != patient_id) or not row.get("StudyInstanceUID") or (modalities and not modalities & set(RADIOGRAPHS)):
         return None
     objects = row.get("NumberOfStudyRelatedInstances")
     uid, date, time = (str(row.get(name) or "") for name in ("StudyInstanceUID", "StudyDate", "StudyTime"))
-    return Candidate(uid, date, time, int(objects) if objects else 0)
+    return Candidate(uid, date, time, whose, int(objects) if objects else 0)
 
 
 def is_one_patient(patient_id: str) -> bool:

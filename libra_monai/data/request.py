@@ -126,8 +126,9 @@ def choice_of(
         raise StudyError(where, "record", f"objects of {len(ours)} patients in one study", "Correct the study in the archive.")
     choice = next(choice for choice in choose_priors(studies, rule) if choice.study is ours[0])
     if choice.current is None:
-        views = ", ".join(sorted({image.view or "unknown" for image in ours[0].images}))
-        raise StudyError(where, "record", f"no usable frontal picture (views: {views})", "Send the frontal picture as well.")
+        told = sorted({image.reason for image in ours[0].images if image.reason})
+        told = told or ["views: " + ", ".join(sorted({image.view or "unknown" for image in ours[0].images}))]
+        raise StudyError(where, "record", f"no usable frontal picture ({'; '.join(told)})", "Send the frontal picture as well.")
     return choice
 
 

@@ -62,7 +62,7 @@ def enhanced_sr(draft: ReportDraft) -> Dataset:
             content=content_tree(draft, headers),
             series_instance_uid=uid_of("series", "sr", headers["current"].study_uid, draft.model),
             series_number=ENHANCED_NUMBER,
-            sop_instance_uid=uid_of("sr", *draft_key(draft, headers)),
+            sop_instance_uid=enhanced_sr_uid(draft, headers),
             instance_number=1,
             manufacturer=MANUFACTURER,
             manufacturer_model_name=PRODUCT,
@@ -73,6 +73,16 @@ def enhanced_sr(draft: ReportDraft) -> Dataset:
         _add_predecessors(document, draft)
         document.PatientName = headers["current"].patient_name
     return document
+
+
+def enhanced_sr_uid(draft: ReportDraft, headers: Mapping[str, PictureHeader]) -> str:
+    """SOP instance UID of the Enhanced SR of a draft, see `draft_key`.
+
+    Args:
+        draft: the draft.
+        headers: view -> header of the pictures it was written from.
+    """
+    return uid_of("sr", *draft_key(draft, headers))
 
 
 def basic_text_sr(draft: ReportDraft) -> Dataset:
