@@ -33,6 +33,9 @@ _Found = dict[str, Header]  # path -> header
 class StudyFolder:
     """A folder of DICOM chest radiographs of any layout.
 
+    Args:
+        header: reads the header of a path and raises `NotUsed`; one that remembers makes a second look at a folder cheap.
+
     Attributes:
         sources: files beside the pictures that were read.
         notes: what a user should know of the folder: reason -> count.
@@ -41,7 +44,8 @@ class StudyFolder:
 
     check = "pixels"  # of an archive nobody has looked through
 
-    def __init__(self) -> None:
+    def __init__(self, header: Callable[[str], Header] = read_header) -> None:
+        self._read_header = header
         self.sources: list[Path] = []
         self.notes: Counter[str] = Counter()
         self.skipped: list[tuple[str, str]] = []
@@ -118,7 +122,7 @@ class StudyFolder:
         headers: _Found = {}
         for path in tqdm(paths, desc="headers", unit="file", delay=2):
             try:
-                headers[path] = read_header(str(root / path))
+                headers[path] = self._read_header(str(root / path))
             except NotUsed as reason:
                 self._skip(path, str(reason))
         return headers
