@@ -38,6 +38,7 @@ FOLDER = "fetched"  # within the app's folder
 EARLIER = 8  # earlier studies that are offered, and fetched, for one study
 MISSING = "the archive lists it and does not have it"
 OTHER = "the archive lists it under another patient than its header names"
+_PATIENT_SECONDS = 300.0
 _REMEMBERED = 4000  # studies whose headers are kept in memory
 
 
@@ -97,6 +98,7 @@ class WebStudies:
         self._asked = -float("inf")
         self._listing, self._guard = threading.Lock(), threading.Lock()
         self._known: OrderedDict[str, _Listed] = OrderedDict()
+        self._patients: dict[str, tuple[float, list[Candidate]]] = {}
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="archive")
 
     def ids(self) -> list[str]:
@@ -146,7 +148,8 @@ class WebStudies:
         ours = {one.candidate.study_uid for one in listed}
         if not complete:  # priors may lie further back than the worklist
             patients = {header.patient_id for one in listed for header in one.headers.values() if is_one_patient(header.patient_id)}
-            further = [one for rows in self._pool.map(self.archive.studies, sorted(patients)) for one in rows]
+            self._patients = {name: rows for name, rows in self._patients.items() if name in patients}
+            further = [one for rows in self._pool.map(self._of_patient, sorted(patients)) for one in rows]
             listed += self._read_all(one for one in further if one.study_uid not in ours)
         entries = {}
         for choice in choose_priors(_grouped(listed), self._now()):
@@ -157,6 +160,14 @@ class WebStudies:
             else:
                 entries[choice.study.study_id] = entry_of(choice)
         self._entries, self.left_out = newest_first(entries), left_out
+
+    def _of_patient(self, patient_id: str) -> list[Candidate]:
+        """Studies of a patient, as they were some minutes ago at most; an opened study is asked for anew."""
+        asked, rows = self._patients.get(patient_id, (-float("inf"), []))
+        if time.monotonic() - asked > _PATIENT_SECONDS:
+            rows = self.archive.studies(patient_id)
+            self._patients[patient_id] = (time.monotonic(), rows)
+        return rows
 
     def _candidates(self) -> tuple[list[Candidate], bool]:
         """The newest studies that may be radiographs, and whether these are all the archive has."""
