@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,7 +93,15 @@ class StudyFolder:
                 raise ConfigError(f"{place} does not exist", "Give a folder of DICOM files, or a DICOM file.")
             root, found = (base, self._scan(base, None)) if base.is_dir() else (base.parent, self._headers(base.parent, [base.name]))
             headers |= {(root / path).as_posix(): header for path, header in found.items()}
-        return [study for study, _ in self._grouped(headers)]
+        return self.group(headers)
+
+    def group(self, headers: Mapping[str, Header]) -> list[Study]:
+        """The studies of pictures whose headers were read elsewhere.
+
+        Args:
+            headers: path -> header; the paths become those of the pictures.
+        """
+        return [study for study, _ in self._grouped(dict(headers))]
 
     def _grouped(self, headers: _Found) -> Iterator[tuple[Study, _Found]]:
         groups = self._groups(headers)
