@@ -27,6 +27,7 @@ COMMANDS = {
     "phantom": "draw synthetic chest X-ray studies with reports",
     "prepare": "turn a corpus or a folder of DICOM files into a datalist",
     "evaluate": "score drafted reports; control suite: does a model look at the picture, at the prior",
+    "reader-study": "make a blinded comparison of two systems' drafts, and tell its results",
     "demo": "drafts, training, evaluation and a report page, in ten minutes",
     "tiny-model": "rebuild the shipped small weights from nothing",
     "import-weights": "make a model folder from a published checkpoint",
