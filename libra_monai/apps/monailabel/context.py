@@ -33,7 +33,7 @@ class Context:
         service: drafts.
         studies: of the worklist, and uploaded ones.
         reports: drafts and corrections.
-        work: folder of the app's own files.
+        home: folder of the app's own files.
         uploads: sessions; None takes none.
         reader: dependency of routes that read; raises if the user may not.
         writer: dependency of routes that keep something.
@@ -43,7 +43,7 @@ class Context:
     service: DraftService
     studies: Studies
     reports: ReportStore
-    work: Path | None = None
+    home: Path | None = None
     uploads: Uploads | None = None
     reader: Callable[..., Any] = anyone
     writer: Callable[..., Any] = anyone

@@ -42,7 +42,7 @@ class LocalStudies(EntryStudies):
 
     Args:
         root: the folder.
-        work: folder of the app's own files, which is not looked into.
+        home: folder of the app's own files, which is not looked into.
         rule: how priors are chosen; its `now` follows the clock.
         refresh: seconds after which the folder is looked through again.
         dated: False trusts dates in the future, which de-identified archives have.
@@ -52,12 +52,12 @@ class LocalStudies(EntryStudies):
     """
 
     def __init__(
-        self, root: str | Path, work: str | Path | None = None, rule: PriorRule | None = None, refresh: float = 10.0, dated: bool = True
+        self, root: str | Path, home: str | Path | None = None, rule: PriorRule | None = None, refresh: float = 10.0, dated: bool = True
     ) -> None:
         super().__init__(str(Path(root).resolve()))
         if not Path(root).is_dir():
             raise ConfigError(f"--studies {root} is no folder", "Give an existing folder, or the address of a DICOMweb server.")
-        self.work = None if work is None else Path(work).resolve()
+        self.home = None if home is None else Path(home).resolve()
         self.rule, self.refresh, self.dated = rule or PriorRule(), refresh, dated
         self._headers = RememberedHeaders()
         self._scanning, self._scanned = threading.Lock(), -float("inf")
@@ -76,7 +76,7 @@ class LocalStudies(EntryStudies):
             source = StudyFolder(self._headers)
             rule = replace(self.rule, now=datetime.now() if self.dated else None)
             entries: dict[str, Entry] = {}
-            for choice in choose_priors(source.read(Path(self.root), None, self.work), rule):
+            for choice in choose_priors(source.read(Path(self.root), None, self.home), rule):
                 if choice.current is None:
                     left_out["without a usable frontal picture"] += 1
                 else:
@@ -144,8 +144,7 @@ class LocalStudies(EntryStudies):
         if prior and all(one["study_id"] != prior for one in earlier):
             texts = {name: record.get(f"prior_{name}") for name in ("findings", "impression")}
             earlier.insert(0, {"study_id": prior, "image": record["prior"], "gap_hours": record.get("gap_hours"), **texts})
-        hidden = {"findings": None, "impression": None, "finding_labels": None, "statements": None}  # a reader must not see them
-        return with_safe_ids({**record, **hidden, "prior_study_id": prior, "earlier": earlier})
+        return with_safe_ids({**record, "prior_study_id": prior, "earlier": earlier})
 
 
 class RememberedHeaders:

@@ -307,7 +307,8 @@ class DraftService:
         loaded = replace(self._loaded, decoding=self.decodings[request.decoding])
         own = loaded.processor.prompt.target
         sections = PROMPTS[request.prompt or self.prompt]
-        written = loaded.report_record(request.record, request.root, evidence=True, sections=None if sections == (own,) else sections)
+        unread = {**request.record, "findings": None, "impression": None}  # the reader must not see a report there already is
+        written = loaded.report_record(unread, request.root, evidence=True, sections=None if sections == (own,) else sections)
         content = draft_content(written)
         now = time.monotonic()
         seconds = {"queued": job.began - job.asked, "draft": now - job.began, "total": now - job.asked}

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from libra_monai import paths
 from libra_monai.apps.monailabel.pictures import read_picture
 from libra_monai.data.chronology import Choice, to_record
-from libra_monai.errors import LibraError
+from libra_monai.errors import ConfigError
 from libra_monai.outputs.names import file_name
 from libra_monai.transforms.levels import WideLevels
 from libra_monai.types import Record
@@ -23,11 +23,11 @@ from libra_monai.types import Record
 AUTO = "auto"  # the prior by the project's rule
 
 
-class UnknownStudy(LibraError):
+class UnknownStudy(ConfigError):
     """There is no study of this id."""
 
 
-class UnknownPrior(LibraError):
+class UnknownPrior(ConfigError):
     """The study chosen as a prior is none of the earlier ones of the same patient."""
 
 
@@ -53,7 +53,7 @@ class Studies(Protocol):
         ...
 
     def record(self, image_id: str) -> Record:
-        """The datalist record with its prior by the project's rule, and all earlier studies.
+        """The datalist record with its prior by the project's rule, and all earlier studies; its own report too, if it has one.
 
         Raises:
             UnknownStudy: there is none.
@@ -165,12 +165,12 @@ def newest_first(entries: Mapping[str, Entry]) -> dict[str, Entry]:
 
 
 def entry_of(choice: Choice) -> Entry:
-    """What is known of a study that has a picture to report on; its reports are left away, a reader must not see them.
+    """What is known of a study that has a picture to report on.
 
     Args:
         choice: with its current picture, by `choose_priors`.
     """
-    record = {**with_safe_ids(to_record(choice)), "findings": None, "impression": None}
+    record = with_safe_ids(to_record(choice))
     priors = tuple(
         {**moment_of(study.time), "id": file_name(study.study_id), "view": image.view, "gap_hours": gap}
         for study, image, gap in choice.earlier
