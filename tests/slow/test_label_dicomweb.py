@@ -28,6 +28,7 @@ from libra_monai.apps.monailabel.dicomweb import MISSING, OTHER, WebStudies, ope
 from libra_monai.apps.monailabel.local import LocalStudies
 from libra_monai.apps.monailabel.reports import ReportStore
 from libra_monai.apps.monailabel.service import DraftService
+from libra_monai.apps.monailabel.studies import AUTO
 from libra_monai.apps.peers import PASSWORD, USER, Peer, PeerError
 from libra_monai.apps.web_archive import WebArchive
 from libra_monai.errors import StudyError
@@ -145,12 +146,23 @@ def test_a_draft_equals_that_of_the_command_line_for_the_same_files(app, local, 
     assert one.draft(images[0], prior=images[-1])["prior_study_id"] == images[-1]
 
 
-def test_pictures_come_as_the_archive_keeps_them_and_stay_within_the_folder_of_the_app(app, local, phantom):
-    one, image = app(), local.ids()[0]
+def _fetched(app, image, prior):
+    """How many pictures it takes to open a study."""
+    for path in Path(app.studies.root).iterdir():
+        path.unlink()
+    app.studies.record(image, prior)
+    return len(list(Path(app.studies.root).iterdir()))
+
+
+def test_pictures_come_as_the_archive_keeps_them_and_stay_within_the_folder_of_the_app(app, local, phantom, tmp_path):
+    one, image = app(), next(image for image in local.ids() if len(local.priors(image)) > 1)
     shown, theirs = one.studies.pixels(image), local.pixels(image)
     assert (shown.values == theirs.values).all() and (shown.low, shown.high, shown.bits) == (theirs.low, theirs.high, theirs.bits)
     (path,) = Path(one.studies.root).iterdir()
-    assert path.parent.stat().st_mode & 0o077 == 0 and path.resolve().is_relative_to(one.context.work.resolve())
+    fetched = {prior: _fetched(one, image, prior) for prior in (None, AUTO, local.priors(image)[-1]["id"])}
+    assert list(fetched.values()) == [1, 2, 2] and len(local.priors(image)) > 1
+    assert path.parent.stat().st_mode & 0o077 == 0 and path.resolve().is_relative_to((tmp_path / "app").resolve())
+    one.studies.pixels(image)
     kept, sent = dcmread(path), dcmread(phantom / local.record(image)["current"])
     assert kept.PixelData == sent.PixelData and kept.file_meta.TransferSyntaxUID == sent.file_meta.TransferSyntaxUID
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from libra_monai.apps.monailabel.fetched import FetchedPictures
 from libra_monai.apps.monailabel.pictures import read_picture
-from libra_monai.apps.monailabel.studies import Entry, entry_of, newest_first, unknown
+from libra_monai.apps.monailabel.studies import AUTO, Entry, entry_of, newest_first, unknown
 from libra_monai.apps.peers import RADIOGRAPHS, Candidate, Peer, PeerError, is_one_patient, parse_peer
 from libra_monai.apps.web_archive import NotThere, WebArchive, object_name
 from libra_monai.data.chronology import Choice, PriorRule, choose_priors
@@ -38,6 +38,7 @@ FOLDER = "fetched"  # within the app's folder
 EARLIER = 8  # earlier studies that are offered, and fetched, for one study
 MISSING = "the archive lists it and does not have it"
 OTHER = "the archive lists it under another patient than its header names"
+EVERY = "every"  # of the earlier studies offered may be looked at
 _PATIENT_SECONDS = 300.0
 _REMEMBERED = 4000  # studies whose headers are kept in memory
 
@@ -84,7 +85,7 @@ class WebStudies:
         most: int = 200,
         refresh: float = 10.0,
         dated: bool = True,
-        most_bytes: int = 2 << 30,
+        most_bytes: int = 10 << 30,
         keep_hours: float = 24.0,
     ) -> None:
         if most < 1 or (days is not None and days < 1):
@@ -118,15 +119,19 @@ class WebStudies:
         entry = self._entries.get(image_id)
         return dict((entry or entry_of(self._choose(image_id))).about)
 
-    def record(self, image_id: str) -> Record:
+    def record(self, image_id: str, prior: str | None = EVERY) -> Record:
         """See `Studies`; the pictures it names lie in `root` when this returns.
+
+        Args:
+            image_id: of the study.
+            prior: which earlier study will be looked at, as `with_prior` takes it, so that no other is fetched.
 
         Raises:
             UnknownStudy: there is none.
             StudyError: it cannot be drafted.
             PeerError: the archive did not answer as it should.
         """
-        return dict(self._opened(image_id).record)
+        return dict(self._opened(image_id, prior).record)
 
     def priors(self, image_id: str) -> list[dict[str, Any]]:
         """See `Studies`."""
@@ -227,12 +232,13 @@ class WebStudies:
                 self._known.popitem(last=False)
         return listed
 
-    def _opened(self, image_id: str) -> Entry:
+    def _opened(self, image_id: str, prior: str | None) -> Entry:
         """A study whose pictures are here; priors whose pictures cannot be had are passed over, and said to be."""
         gone: dict[str, str] = {}
         while True:
             choice = self._choose(image_id, gone=gone)
-            images = [choice.current, choice.lateral, *(image for _, image, _ in choice.earlier)]
+            earlier = choice.earlier[:1] if prior == AUTO else choice.earlier
+            images = [choice.current, choice.lateral, *(image for study, image, _ in earlier if prior in (AUTO, EVERY, study.study_id))]
             missing = self._fetch([image.path for image in images if image is not None])
             if not missing:
                 return entry_of(choice)
