@@ -152,6 +152,15 @@ def compare_tables(served: Mapping[str, Any], candidate: Mapping[str, Any], tole
     return [*checks, *_answers(served["answers"], candidate["answers"])]
 
 
+def not_judged(table: Mapping[str, Any]) -> list[str]:
+    """Controls that no study of the frozen set could be put to, such as those of the prior where none has one.
+
+    Args:
+        table: what `Ground.measure` gave.
+    """
+    return [name for name, row in table["controls"].items() if "drafts_changed" not in row]
+
+
 def _control(name: str, before: Mapping[str, Any], after: Mapping[str, Any], share: float) -> Iterator[Check]:
     """Comparisons of one row of the control table."""
     if "drafts_changed" not in before or "drafts_changed" not in after:

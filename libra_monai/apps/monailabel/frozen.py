@@ -3,7 +3,8 @@
 
 It is kept by ids, in `frozen.json`: of each study which report is its reference (a numbered correction, or the text of
 its own record) and the hash of that text. All studies of its patients are held out of training. Whole patients are
-drawn by a hash of their identifiers, those nobody has corrected first, so that few corrections are lost to it.
+drawn by a hash of their identifiers: those with a prior first, since the control table is about priors, and of these
+the ones nobody has corrected, so that few corrections are lost to it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class FrozenRules:
     """
 
     share: float = 0.2
-    least: int = 5
+    least: int = 8
     most: int = 64
     seed: int = 0
 
@@ -158,23 +159,25 @@ def patient_of(record: Record, image: str) -> str:
     return str(record.get("patient_id") or image)
 
 
-def _candidates(studies: StudySource, reports: ReportStore, section: str) -> list[FrozenStudy]:
-    """All studies with a reference: the newest correction, else the report of the record."""
+def _candidates(studies: StudySource, reports: ReportStore, section: str) -> list[tuple[FrozenStudy, bool]]:
+    """All studies with a reference, the newest correction or else the report of the record, and whether they have a prior."""
     found = []
     for image in studies.ids():
         record, corrected = studies.record(image), reports.latest(image, CORRECTED)
         text = corrected.get(section) if corrected else record.get(section)
         if text:
-            found.append(FrozenStudy(image, patient_of(record, image), corrected["version"] if corrected else None, _sha(text)))
+            version = corrected["version"] if corrected else None
+            found.append((FrozenStudy(image, patient_of(record, image), version, _sha(text)), bool(record.get("prior"))))
     return found
 
 
-def _choose(candidates: Sequence[FrozenStudy], rules: FrozenRules) -> list[FrozenStudy]:
+def _choose(candidates: Sequence[tuple[FrozenStudy, bool]], rules: FrozenRules) -> list[FrozenStudy]:
     patients: dict[str, list[FrozenStudy]] = defaultdict(list)
-    for one in candidates:
+    for one, _ in candidates:
         patients[one.patient].append(one)
-    corrected = {one.patient for one in candidates if one.version is not None}
-    order = sorted(patients, key=lambda name: (name in corrected, _sha(f"{rules.seed}:{name}")))
+    compared = {one.patient for one, prior in candidates if prior}
+    corrected = {one.patient for one, _ in candidates if one.version is not None}
+    order = sorted(patients, key=lambda name: (name not in compared, name in corrected, _sha(f"{rules.seed}:{name}")))
     wanted = min(max(rules.least, round(rules.share * len(candidates))), rules.most)
     chosen: list[FrozenStudy] = []
     while order and len(chosen) < wanted:

@@ -9,9 +9,11 @@ same bits, when it is asked for again. What comes out is a candidate, see `appro
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +29,7 @@ from libra_monai.errors import ConfigError, StudyError, TrainingError, did_you_m
 from libra_monai.evaluation.controls import WITHHELD
 from libra_monai.text.prompts import find_prompt
 
+logger = logging.getLogger(__name__)
 CHILD = "libra_monai.apps.monailabel.training_child"
 DESCRIPTION = "Fine-tune LoRA on corrected reports; the result is a candidate that a person must approve"
 Tell = Callable[[Mapping[str, Any]], None]
@@ -242,6 +245,28 @@ def go_on(run: Run, tell: Tell = lambda state: None) -> dict[str, Any]:
         raise TrainingError(f"training {run.name} failed: {state.get('error')}", "Train again when that is mended.")
     last = f" ({said[-1]})" if said and code else ""
     raise TrainingError(f"training {run.name} was stopped at step {state.get('step', 0)}{last}", "Train again: it goes on from there.")
+
+
+def resume(home: str | Path, tell: Tell = lambda state: None) -> threading.Thread | None:
+    """Go on with a training that a former server began, beside this one; None if there is none.
+
+    Args:
+        home: folder of the app's own files.
+        tell: see `train`.
+    """
+    begun = unfinished_run(home)
+    if begun is None:
+        return None
+
+    def work() -> None:
+        try:
+            go_on(begun, tell)
+        except TrainingError as error:
+            logger.warning("%s", error)
+
+    thread = threading.Thread(target=work, name="training", daemon=True)
+    thread.start()
+    return thread
 
 
 def begin_child(run: Run) -> subprocess.Popen:
