@@ -8,6 +8,7 @@ from pathlib import Path
 from libra_monai import paths
 from libra_monai.apps.monailabel.frozen import FrozenRules
 from libra_monai.apps.monailabel.reports import CORRECTED, ORIGINAL, ReportStore
+from libra_monai.apps.monailabel.studies import unknown
 from libra_monai.apps.monailabel.training import Learning
 
 
@@ -21,6 +22,8 @@ class ListedStudies:
         return list(self.records)
 
     def record(self, image):
+        if image not in self.records:
+            raise unknown(image, {})
         return dict(self.records[image])
 
 

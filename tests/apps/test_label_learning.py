@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -146,8 +148,8 @@ def test_a_study_is_trained_with_the_prior_its_draft_had_and_the_text_of_the_rea
     trained, left_out = corrected_records(learning)
     rows = {record["study_id"]: record for record in trained}
     assert rows[first]["findings"] == "Small left pleural effusion."
-    assert not any(rows[first][name] for name in ("prior", "prior_study_id", "comparison", "earlier", "statements", "finding_labels"))
-    assert second not in rows and left_out["another prior"] == 1
+    assert not any(rows[first][name] for name in ("prior", "prior_study_id", "prior_findings", "statements", "finding_labels"))
+    assert second not in rows and left_out["prior gone"] == 1
     assert rows[third]["impression"] == "Effusion." and rows[third]["prior"] == learning.studies.record(third)["prior"]
 
 
@@ -205,6 +207,49 @@ def test_a_folder_that_monai_would_misread_is_refused_before_training(tmp_path, 
     with pytest.raises(ConfigError, match="contains '#'"):
         prepare_training(learning)
     assert list_runs(learning.home) == []
+
+
+def test_pictures_that_were_fetched_for_a_while_are_kept_for_training_and_judging(tmp_path, phantom, records):
+    home = tmp_path / "home"
+    shutil.copytree(phantom, home / "fetched")
+    learning = site(home, home / "fetched", records)
+    for image in _with_prior(records):
+        draft(learning, image)
+        correct(learning, image)
+    run = prepare_training(learning)
+    shutil.rmtree(home / "fetched")  # the app forgets them
+    used = [*load_records(run.folder / "datalist.json", "training"), *run.frozen()]
+    assert all((Path(run.root) / record[view]).stat().st_size for record in used for view in ("current", "prior") if record[view])
+    assert {record["study_id"] for record in run.frozen()} <= set(_with_prior(records))  # others were not even opened
+
+
+def test_a_frozen_study_that_is_gone_is_named_before_anything_is_trained(learning):
+    chosen = frozen_set(learning.home, learning.studies, learning.reports, "findings", learning.rules)
+    del learning.studies.records[chosen[1].image]
+    with pytest.raises(TrainingError, match=f"frozen study {chosen[1].image} is gone. Restore it"):
+        prepare_training(learning)
+    assert list_runs(learning.home) == []
+
+
+def test_the_tasks_of_monai_label_do_what_the_functions_do(learning, capsys):
+    pytest.importorskip("monailabel")
+    from libra_monai.apps.monailabel.scoring import scoring_methods
+    from libra_monai.apps.monailabel.strategies import strategies
+    from libra_monai.apps.monailabel.training import trainers
+
+    scored = scoring_methods(learning.reports, learning.studies.record)["reports"]({"metrics": ["rouge_l"]}, None)
+    assert scored["studies"] == 8 and len(scored["per_study"]) == 8
+    orders = strategies(learning.reports, learning.studies.ids)
+    assert all("not triage" in order.info()["description"] for order in orders.values())
+    fresh = orders["most_changed"]({}, None)  # everything drafted is corrected
+    assert fresh["order"] == NOT_TRIAGE and learning.reports.latest(fresh["id"], ORIGINAL) is None
+    draft(learning, fresh["id"], "New left pleural effusion.", prior_used=True)
+    assert orders["most_changed"]({}, None)["id"] == fresh["id"] and orders["most_changed"]({}, None)["weight"] == 1
+    trainer = trainers(learning)["reports"]
+    assert trainer.info()["config"]["max_epochs"] == Options().max_epochs and trainer.stats() == {}
+    run = prepare_training(learning)
+    run.note("failed", error="the disk is full")
+    assert trainer.stats() == {run.name: {"state": "failed", "error": "the disk is full"}}
 
 
 def test_patients_with_a_prior_are_frozen_first_since_controls_are_about_priors(learning):

@@ -85,7 +85,7 @@ def compare(home: str | Path, name: str, tolerance: Tolerance | None = None, dev
         TrainingError: the frozen set cannot be drafted.
     """
     run, tolerance = _candidate(home, name), tolerance or Tolerance()
-    ground = Ground(run.frozen(), run.request["root"], Path(home) / "measured", run.request.get("reading"), device)
+    ground = Ground(run.frozen(), run.root, Path(home) / "measured", run.request.get("reading"), device)
     before = ground.measure(served_folder(home, run.request["base"]), tolerance.controls)
     return Comparison(compare_tables(before, ground.measure(run.model, tolerance.controls), tolerance), not_judged(before))
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from libra_monai.apps.monailabel.reports import CORRECTED, ReportStore
-from libra_monai.errors import TrainingError
+from libra_monai.apps.monailabel.studies import UnknownStudy
+from libra_monai.errors import StudyError, TrainingError
 from libra_monai.files import write_json
 from libra_monai.types import Record
 
@@ -90,7 +91,7 @@ def frozen_set(
     kept = read_frozen(home)
     if kept:
         return kept
-    chosen = _choose(_candidates(studies, reports, section), rules or FrozenRules())
+    chosen = _choose(_candidates(home, studies, reports, section), rules or FrozenRules())
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     content = {"section": section, "chosen": now, "rules": asdict(rules or FrozenRules()), "studies": [asdict(one) for one in chosen]}
     write_json(Path(home) / FILE, content)
@@ -125,11 +126,15 @@ def frozen_records(
         studies, reports, section: see `frozen_set`.
 
     Raises:
-        TrainingError: a reference is not what it was.
+        TrainingError: a study is gone, or its reference is not what it was.
     """
     records = []
     for one in frozen:
-        record = dict(studies.record(one.image))
+        try:
+            record = dict(studies.record(one.image))
+        except (UnknownStudy, StudyError) as error:
+            remedy = f"Restore it. If it is gone for good, take {FILE} away: another set is chosen, of which the served weights may know some."
+            raise TrainingError(f"frozen study {one.image} is gone", remedy) from error
         text = record.get(section) if one.version is None else _version(reports, one).get(section)
         if _sha(text or "") != one.sha256:
             raise TrainingError(
@@ -159,11 +164,25 @@ def patient_of(record: Record, image: str) -> str:
     return str(record.get("patient_id") or image)
 
 
-def _candidates(studies: StudySource, reports: ReportStore, section: str) -> list[tuple[FrozenStudy, bool]]:
+def is_fetched(home: str | Path, studies: StudySource) -> bool:
+    """Whether the pictures are copies that the app fetched: they go again, and studies have no reports of their own.
+
+    Args:
+        home: folder of the app's own files.
+        studies: of the app.
+    """
+    return Path(studies.root).resolve().is_relative_to(Path(home).resolve())
+
+
+def _candidates(home: str | Path, studies: StudySource, reports: ReportStore, section: str) -> list[tuple[FrozenStudy, bool]]:
     """All studies with a reference, the newest correction or else the report of the record, and whether they have a prior."""
     found = []
-    for image in studies.ids():
-        record, corrected = studies.record(image), reports.latest(image, CORRECTED)
+    corrections = reports.ids(CORRECTED)
+    for image in corrections if is_fetched(home, studies) else dict.fromkeys([*studies.ids(), *corrections]):
+        try:
+            record, corrected = studies.record(image), reports.latest(image, CORRECTED)
+        except (UnknownStudy, StudyError):  # gone, or an upload of yesterday
+            continue
         text = corrected.get(section) if corrected else record.get(section)
         if text:
             version = corrected["version"] if corrected else None

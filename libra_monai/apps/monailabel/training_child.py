@@ -35,7 +35,7 @@ def overrides_of(run: Run) -> dict[str, Any]:
     """
     options = run.request["options"]
     ids = {
-        "datalist": str(run.folder / "datalist.json"), "data_root": run.request["root"], "output_dir": str(run.folder),
+        "datalist": str(run.folder / "datalist.json"), "data_root": run.root, "output_dir": str(run.folder),
         "device": options["device"], "seed": options["seed"], "max_epochs": options["max_epochs"], "batch_size": options["batch_size"],
         "learning_rate": options["learning_rate"], "save_interval": {"steps": options["save_steps"]},
         "lora": {"r": options["rank"], "lora_alpha": 2 * options["rank"], "lora_dropout": 0.0}, "train_prompts": run.request["prompts"],
