@@ -179,7 +179,7 @@ def test_a_model_is_no_worse_than_itself(table):
         (("baseline", "change_micro_f1"), {}, "change_micro_f1"),  # no longer defined
         (("controls", "swapped", "drafts_changed"), 0.0, "swapped: drafts that change"),
         (("controls", "swapped", "claims", "flipped"), None, "swapped: claims that turn"),
-        (("controls", "brighter", "drafts_changed"), 0.9, "brighter: drafts that change"),
+        (("controls", "brighter", "metrics", "change_micro_f1", "value"), 0.7, "brighter: change_micro_f1"),
         (("controls", "duplicated", "claims", "stable"), 0.2, "duplicated: claims that say unchanged"),
         (("baseline_claims", "without_prior", "drafts_with_claims"), 0.9, "drafts without a prior that claim a change"),
         (("answers", "prior", "answer"), "partly", "looks at the prior (0 no, 1 partly, 2 yes)"),
@@ -190,7 +190,7 @@ def test_whatever_gets_worse_is_named(table, path, value, named):
     row = {"n": 20, "drafts_changed": 0.95, "claims": {"before": 20, "after": 20, "directed": 20, "flipped": 0.8, "stable": 0.9}}
     served = copy.deepcopy(table) | {"answers": {"prior": {"answer": "yes"}, "picture": {"answer": "cannot tell"}}}
     served["controls"] = {name: {**copy.deepcopy(row), "drafts": "should change"} for name in ("swapped", "duplicated")}
-    served["controls"]["brighter"] = {**copy.deepcopy(row), "drafts": "should stay", "drafts_changed": 0.1}
+    served["controls"]["brighter"] = {**copy.deepcopy(row), "drafts": "should stay", "metrics": {"change_micro_f1": {"value": 0.9}}}
     served["baseline_claims"]["without_prior"] = {"n": 20, "drafts_with_claims": 0.0}
     worse = copy.deepcopy(served)
     place = worse

@@ -32,6 +32,7 @@ from libra_monai.types import Record
 
 logger = logging.getLogger(__name__)
 CHILD = "libra_monai.apps.monailabel.training_child"
+LOG = "training.log"
 DESCRIPTION = "Fine-tune LoRA on corrected reports; the result is a candidate that a person must approve"
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -231,14 +232,11 @@ def go_on(run: Run, tell: Tell = lambda state: None) -> dict[str, Any]:
         TrainingError: it failed or was stopped.
     """
     child = begin_child(run)
-    said: list[str] = []
     try:
         for line in child.stdout:
             state = _state(line)
             if state is not None:
                 tell(state)
-            elif line.strip():
-                said = [*said[-4:], line.strip()]
     finally:
         child.stdin.close()  # it saves and ends if it has not
         code = child.wait()
@@ -247,8 +245,8 @@ def go_on(run: Run, tell: Tell = lambda state: None) -> dict[str, Any]:
         return {"name": run.name, **state}
     if state["state"] == FAILED:
         raise TrainingError(f"training {run.name} failed: {state.get('error')}", "Train again when that is mended.")
-    last = f" ({said[-1]})" if said and code else ""
-    raise TrainingError(f"training {run.name} was stopped at step {state.get('step', 0)}{last}", "Train again: it goes on from there.")
+    remedy = f"Train again: it goes on from there. What libraries said is in {run.folder / LOG}."
+    raise TrainingError(f"training {run.name} was stopped at step {state.get('step', 0)} (exit status {code})", remedy)
 
 
 def resume(home: str | Path, tell: Tell = lambda state: None) -> threading.Thread | None:
@@ -281,10 +279,11 @@ def begin_child(run: Run) -> subprocess.Popen:
     """
     package = str(Path(libra_monai.__file__).resolve().parents[1])
     paths = os.pathsep.join(dict.fromkeys([package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))
-    return subprocess.Popen(
-        [sys.executable, "-m", CHILD, str(run.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace", env={**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
+    with (run.folder / LOG).open("ab") as log:  # progress bars must not run into what it says
+        return subprocess.Popen(
+            [sys.executable, "-m", CHILD, str(run.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            text=True, errors="replace", env={**os.environ, "PYTHONPATH": paths},
+        )  # fmt: skip
 
 
 def _state(line: str) -> dict[str, Any] | None:
