@@ -288,6 +288,8 @@ def attach(app: Any, context: Any) -> None:
         app: FastAPI application.
         context: of the label app; the studies lie in `reader_studies` beside its reports.
     """
-    from libra_monai.apps.monailabel.reader_routes import router  # a server has FastAPI, the command need not
+    from fastapi import Depends  # a server has FastAPI, the command need not
 
-    app.include_router(router(Path(context.reports.root) / STUDIES))
+    from libra_monai.apps.monailabel.reader_routes import router
+
+    app.include_router(router(Path(context.reports.root) / STUDIES), dependencies=[Depends(context.reader)])
