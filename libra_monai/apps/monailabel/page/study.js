@@ -28,6 +28,7 @@ export class OpenStudy {
     for (const name of SECTIONS) at(name).addEventListener("input", () => this.typed());
     at("priors").addEventListener("change", () => this.choosePrior());
     setInterval(() => this.showClock(), 500);
+    new ResizeObserver(() => SECTIONS.forEach((name) => grow(at(name)))).observe(document.querySelector(".sheet"));
   }
 
   /** Open a study by its id. */
@@ -220,6 +221,7 @@ export class OpenStudy {
   }
 
   typed(refill = true) {
+    SECTIONS.forEach((name) => grow(at(name)));
     this.showTally();
     const edited = this.edited();
     if (refill && edited !== this.wasEdited) this.worklist.fill();
@@ -275,6 +277,12 @@ export class OpenStudy {
       this.say(`Not saved: ${error.message}`, true);
     }
   }
+}
+
+/** A text field as high as its text. */
+export function grow(field) {
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight + 2}px`;
 }
 
 function option(value, text) {

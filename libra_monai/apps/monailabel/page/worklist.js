@@ -61,8 +61,10 @@ export class Worklist {
     const state = this.unsaved(study.id) ? "unsaved" : study.state;
     const sign = element("span", `state ${state}`, SIGNS[state] || SIGNS.new);
     sign.setAttribute("aria-hidden", "true");
-    const about = [state, when(study), study.view || "view not known", study.prior ? "with prior" : "no prior"].join(" · ");
-    const row = element("button", "", [sign, element("span", "id", study.id), element("span", "about", about)]);
+    const seen = `${when(study)} · ${study.view || "view not known"}`;
+    const about = `${state} · ${study.prior ? "with prior" : "no prior"}`;
+    const lines = [seen, about].map((text) => element("span", "about", text));
+    const row = element("button", "", [sign, element("span", "id", study.id), ...lines]);
     row.type = "button";
     row.tabIndex = study.id === this.current ? 0 : -1;
     if (study.id === this.current) row.setAttribute("aria-current", "true");
