@@ -21,6 +21,7 @@ from libra_monai.errors import Interrupted, LibraError, StudiesFailed, StudyErro
 COMMANDS = {
     "report": "draft the report of one study from picture files",
     "listen": "take studies over the network (DICOM), send drafts back as SR",
+    "label": "read and correct drafts in a browser (MONAI Label)",
     "run": "run a bundle workflow with overlays and overrides",
     "show-config": "show what a workflow with overlays consists of, and which file says so",
     "phantom": "draw synthetic chest X-ray studies with reports",

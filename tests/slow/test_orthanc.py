@@ -125,7 +125,7 @@ def test_a_study_forwarded_by_the_archive_comes_back_as_one_sr(orthanc, tmp_path
 
 
 def test_the_other_way_round_qido_wado_and_c_store(orthanc, tmp_path, tiny):
-    from libra_monai.apps.listen.peers import Peer
+    from libra_monai.apps.peers import Peer
     from libra_monai.apps.listen.queue import ANSWERED, StudyQueue
     from libra_monai.apps.listen.receiver import Receiver
     from libra_monai.apps.listen.worker import Worker
