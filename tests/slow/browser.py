@@ -116,18 +116,18 @@ class Browser:
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def run(self, script: str) -> Any:
-        """The value of a JavaScript expression, promises awaited; True for an element."""
+        """The value of a JavaScript expression, promises awaited."""
         told = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True)
         if "exceptionDetails" in told:
             raise AssertionError(told["exceptionDetails"].get("exception", {}).get("description", str(told)))
-        return True if told["result"].get("subtype") == "node" else told["result"].get("value")
+        return told["result"].get("value")
 
     def wait(self, script: str, seconds: float = 60) -> Any:
         """The first true value of an expression; one that fails is not true yet."""
         end, failure = time.monotonic() + seconds, ""
         while time.monotonic() < end:
             try:
-                if value := self.run(script):
+                if value := self.run(f"((found) => (found instanceof Node ? true : found))({script})"):
                     return value
             except AssertionError as error:
                 failure = f" ({error})"
