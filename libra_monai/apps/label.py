@@ -117,6 +117,7 @@ def _serve(args: argparse.Namespace) -> int:
         raise ConfigError(f"--studies {args.studies} is no folder", "Give an existing folder, or the address of a DICOMweb server.")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, level=logging.WARNING)
     logging.getLogger("libra_monai").setLevel(logging.INFO)
+    logging.getLogger("timeloop").setLevel(logging.WARNING)
     print("Starting ...", flush=True)
     from monailabel.app import app  # reads the settings
     from monailabel.interfaces.utils.app import app_instance
