@@ -96,6 +96,14 @@ class Browser:
             self.events.append(told)
         raise AssertionError(f"{method}: no answer")
 
+    def send_to_browser(self, method: str, **params: Any) -> dict[str, Any]:
+        """As `send`, to the browser instead of the page."""
+        session, self.session = self.session, None
+        try:
+            return self.send(method, **params)
+        finally:
+            self.session = session
+
     def _next(self, seconds: float) -> dict[str, Any]:
         end = time.monotonic() + seconds
         while b"\0" not in self.read:
@@ -136,8 +144,10 @@ class Browser:
 
     def press(self, key: str, ctrl: bool = False, shift: bool = False) -> None:
         """Press a key as a person would."""
-        code, text = _KEYS.get(key, (ord(key.upper()) if len(key) == 1 else 0, key))
-        flags = {"key": key, "windowsVirtualKeyCode": code, "modifiers": _CTRL * ctrl + _SHIFT * shift}
+        number, text = _KEYS.get(key, (ord(key.upper()) if len(key) == 1 else 0, key))
+        flags = {"key": key, "windowsVirtualKeyCode": number, "modifiers": _CTRL * ctrl + _SHIFT * shift}
+        if key.isdigit():  # a digit is known by its place, and has another sign with Shift
+            flags |= {"code": f"Digit{key}", "key": ")!@#$%^&*("[int(key)] if shift else key}
         down = {"type": "rawKeyDown"} if ctrl or text is None else {"type": "keyDown", "text": text}
         self.send("Input.dispatchKeyEvent", **down, **flags)
         self.send("Input.dispatchKeyEvent", type="keyUp", **flags)

@@ -56,8 +56,8 @@ async function openFiles(files) {
   if (!files.length) return;
   try {
     const { image } = await upload("uploads", files);
-    await load();
-    study.open(image);
+    worklist.add(await ask("GET", `studies/${encodeURIComponent(image)}`));
+    await study.open(image);
   } catch (error) {
     say(`Not opened: ${error.message}`, true);
   }

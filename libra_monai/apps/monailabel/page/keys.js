@@ -20,8 +20,8 @@ export class Keys {
     const names = keyNames(event);
     const typing = event.target instanceof Element && event.target.matches(TYPING);
     const dialog = document.querySelector("dialog[open]");
-    if (dialog && names[0] !== "?") return; // a dialog has its own keys
-    if (["enter", " "].includes(names[0]) && event.target instanceof Element && event.target.matches("button, summary, a")) return;
+    if (dialog && !names.includes("?")) return; // a dialog has its own keys
+    if (["Enter", " "].includes(event.key) && event.target instanceof Element && event.target.matches("button, summary, a")) return;
     for (const name of names) {
       const entry = this.table.find((one) => one.keys.includes(name) && (!typing || one.typing));
       if (!entry) continue;
@@ -48,14 +48,13 @@ export class Keys {
   }
 }
 
-/** What a key is called: by its sign and, for digits, also by its place, since Shift and keyboards change their sign. */
+/** What a key is called: digits first by their place, since Shift and keyboards change their sign; else by its sign. */
 function keyNames(event) {
   const name = event.key.toLowerCase();
   const control = event.ctrlKey || event.metaKey ? "ctrl+" : "";
   const shift = event.shiftKey ? "shift+" : "";
-  const names = [`${control}${event.key.length > 1 ? shift : ""}${name}`];
-  if (/^Digit\d$/.test(event.code)) names.push(`${control}${shift}${event.code.slice(5)}`);
-  return names;
+  const names = /^Digit\d$/.test(event.code) ? [`${control}${shift}${event.code.slice(5)}`] : [];
+  return [...names, `${control}${event.key.length > 1 ? shift : ""}${name}`];
 }
 
 function hint(shown, label) {

@@ -8,6 +8,7 @@ import { Keys, keepMarkInSight, toggleHelp } from "./keys.js";
 import { resultNodes } from "./results.js";
 import { element, markChanges, setMarks } from "./text.js";
 import { Viewer, viewingKeys } from "./viewer.js";
+import { gap, when } from "./worklist.js";
 
 const at = (id) => document.getElementById(id);
 const SIDES = ["left", "right"];
@@ -86,8 +87,7 @@ function fillErrors() {
 function show(place) {
   state.place = place;
   const shown = state.cases[place];
-  viewers.current.show(shown.image, "CURRENT", "no picture");
-  viewers.prior.show(shown.prior, "PRIOR", "no prior");
+  showPictures(shown);
   for (const side of SIDES) {
     one(side).querySelector(".words").replaceChildren(...words(shown.drafts[side]));
     one(side).querySelector(".words").scrollTop = 0;
@@ -101,6 +101,22 @@ function show(place) {
   at("place").textContent = `case ${place + 1} of ${state.cases.length} · ${answered} answered`;
   document.activeElement?.blur?.();
   clock.start();
+}
+
+/** The pictures, at once; when they were taken follows. */
+async function showPictures(shown) {
+  viewers.current.show(shown.image, "CURRENT", "no picture");
+  viewers.prior.show(shown.prior, "PRIOR", "no prior");
+  if (!shown.image) return;
+  try {
+    const study = await ask("GET", `studies/${encodeURIComponent(shown.image)}`);
+    if (state.cases[state.place] !== shown) return; // the reader has gone on
+    const prior = study.priors.find((one) => one.id === shown.prior);
+    viewers.current.name(["CURRENT", when(study), study.view]);
+    if (prior) viewers.prior.name(["PRIOR", when(prior), prior.view, gap(prior.gap_hours)]);
+  } catch {
+    // the viewer itself says what is wrong with a picture
+  }
 }
 
 function words(draft) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Results of a reader study as tables, with links to the same numbers as CSV.
+// Results of a reader study as tables, and the same numbers as CSV.
 
-import { BASE } from "./api.js";
+import { download } from "./api.js";
 import { element } from "./text.js";
 
 /** Nodes of what `reader-study/NAME/results` gives. */
@@ -18,7 +18,7 @@ export function resultNodes(told, name) {
     table("Readers", ["", "cases", "seconds a case (median)", "seconds in all"], readers),
   ];
   if (kappas.length) nodes.push(table("Agreement", ["", "kappa of", "readers", "n", "alike", "kappa"], kappas, 3));
-  return [...nodes, element("p", "links", [link(name, "answers.csv"), " ", link(name, "agreement.csv")])];
+  return [...nodes, element("p", "links", [csv(name, "answers.csv"), " ", csv(name, "agreement.csv")])];
 }
 
 function table(title, columns, rows, numbersFrom = 1) {
@@ -28,10 +28,10 @@ function table(title, columns, rows, numbersFrom = 1) {
   return element("section", "", [element("h3", "", title), element("table", "", [element("thead", "", [head]), element("tbody", "", body)])]);
 }
 
-function link(name, file) {
-  const node = element("a", "button", file);
-  node.href = new URL(`reader-study/${encodeURIComponent(name)}/${file}`, BASE);
-  node.download = "";
+function csv(name, file) {
+  const node = element("button", "", file);
+  node.type = "button";
+  node.addEventListener("click", () => download(`reader-study/${encodeURIComponent(name)}/${file}`, `${name}-${file}`));
   return node;
 }
 

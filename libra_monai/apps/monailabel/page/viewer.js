@@ -61,6 +61,13 @@ export class Viewer {
     }
   }
 
+  /** What stands above the picture, from parts; absent ones are left out. */
+  name(parts) {
+    const caption = parts.filter(Boolean).join(" · ");
+    this.figure.querySelector(".caption").textContent = caption;
+    this.canvas.setAttribute("aria-label", caption);
+  }
+
   /** Words above and in place of the picture. */
   say(caption, message) {
     this.figure.querySelector(".caption").textContent = caption;
