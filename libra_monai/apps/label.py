@@ -11,6 +11,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,8 @@ def _serve(args: argparse.Namespace) -> int:
 
     instance = app_instance()  # here, so that its errors are told as the command's
     server = _server(app, args)
+    for kind in (signal.SIGINT, signal.SIGTERM):  # the server ends by them, and sends them again when it has ended
+        signal.signal(kind, lambda *_: None)
     try:
         server.run()
     finally:

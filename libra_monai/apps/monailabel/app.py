@@ -33,8 +33,7 @@ from libra_monai.apps.monailabel.security import Guard, Limits
 from libra_monai.apps.monailabel.service import DraftService
 from libra_monai.apps.monailabel.strategies import strategies
 from libra_monai.apps.monailabel.studies import Studies
-from libra_monai.apps.monailabel import training
-from libra_monai.apps.monailabel.training import Learning, trainers
+from libra_monai.apps.monailabel.training import Learning, resume, trainers
 from libra_monai.apps.monailabel.uploads import Uploads
 from libra_monai.checkpoints import load_pretrained
 from libra_monai.checkpoints.loaded import LoadedModel
@@ -89,7 +88,7 @@ class LibraApp(MONAILabelApp):
 
     def init_trainers(self) -> dict[str, Any]:
         """Training from corrections."""
-        return trainers(Learning(self.home, self.all_studies, self.reports, self.base, privacy=self.options.privacy))
+        return trainers(Learning(self.home, self.all_studies, self.reports, self.base, privacy=self.options.privacy, device=self.options.device))
 
     def init_strategies(self) -> dict[str, Any]:
         """Orders of training."""
@@ -120,8 +119,7 @@ class LibraApp(MONAILabelApp):
         super().on_init_complete()
         self.attach(app)
         approval.follow(self.home, self.base, self.context.service.swap, self._stop)
-        if hasattr(training, "resume"):
-            training.resume(self.home, lambda state: logger.info("training: %s", state.get("state")))
+        resume(self.home, lambda state: logger.info("training: %s", state.get("state")))
 
     def attach(self, app: FastAPI) -> None:
         """Put our routes, authentication and guard into a server.
