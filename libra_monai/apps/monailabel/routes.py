@@ -135,7 +135,8 @@ def _studies(context: Context) -> APIRouter:
         if context.uploads is None:
             raise HTTPException(403, "This server takes no uploads. Put the files into its studies.")
         named = [one for one in (current, prior) if one is not None]
-        image, found = context.uploads.add([one.file for one in (*named, *(files or ()))])
+        streams = [one.file for one in (*named, *(files or ()))]
+        image, found = context.uploads.add(streams, ordered=bool(named))
         return {"image": image, "prior": found}
 
     return router
