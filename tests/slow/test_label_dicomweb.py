@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import threading
 import time
 from datetime import timedelta
 from io import BytesIO
@@ -268,6 +269,19 @@ def test_an_archive_that_is_down_elsewhere_or_closed_is_told_with_its_remedy(ort
         assert open_archive(closed.url, tmp_path).ids() == []
     finally:
         closed.stop()
+
+
+def test_reports_can_be_read_and_corrected_while_the_archive_is_down(app, local, orthanc):
+    one, image = app(), local.ids()[0]
+    draft = one.draft(image)
+    one.client.get("/libra/worklist")
+    one.studies.archive.peer = Peer(url=f"http://127.0.0.1:{free_port()}/dicom-web")
+    one.studies.archive._own = threading.local()  # as if it had just ended
+    answer = one.client.get("/libra/worklist")
+    assert answer.status_code >= 400 and "Check that the archive runs" in answer.json()["detail"]
+    shown = one.client.get(f"/libra/studies/{image}").json()
+    assert shown["draft"]["uid"] == draft["uid"] and shown["priors"] == local.priors(image)
+    assert one.client.put(f"/libra/reports/{image}", json={"findings": "Clear.", "draft": draft["uid"]}).json()["version"] == 1
 
 
 def test_a_study_that_was_corrected_in_the_archive_is_not_drafted_from_the_old_file(app, local, orthanc, tmp_path):

@@ -134,8 +134,14 @@ class WebStudies:
         return dict(self._opened(image_id, prior).record)
 
     def priors(self, image_id: str) -> list[dict[str, Any]]:
-        """See `Studies`."""
-        return [dict(one) for one in entry_of(self._choose(image_id)).priors]
+        """See `Studies`; while the archive does not answer, those of the last worklist, so that reports can still be read."""
+        try:
+            entry = entry_of(self._choose(image_id))
+        except PeerError:
+            if image_id not in self._entries:
+                raise
+            entry = self._entries[image_id]
+        return [dict(one) for one in entry.priors]
 
     def pixels(self, image_id: str) -> WideLevels:
         """See `Studies`."""
