@@ -21,11 +21,13 @@ from libra_monai.errors import Interrupted, LibraError, StudiesFailed, StudyErro
 COMMANDS = {
     "report": "draft reports from picture files or DICOM folders",
     "listen": "take studies over the network (DICOM), send drafts back as SR",
+    "label": "read and correct drafts in a browser (MONAI Label)",
     "run": "run a bundle workflow with overlays and overrides",
     "show-config": "show what a workflow with overlays consists of, and which file says so",
     "phantom": "draw synthetic chest X-ray studies with reports",
     "prepare": "turn a corpus or a folder of DICOM files into a datalist",
     "evaluate": "score drafted reports; control suite: does a model look at the picture, at the prior",
+    "reader-study": "make a blinded comparison of two systems' drafts, and tell its results",
     "demo": "drafts, training, evaluation and a report page, in ten minutes",
     "tiny-model": "rebuild the shipped small weights from nothing",
     "import-weights": "make a model folder from a published checkpoint",

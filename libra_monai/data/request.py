@@ -16,7 +16,7 @@ from libra_monai.data.datalist import default_root, load_header, load_records
 from libra_monai.data.phantom.generate import generate
 from libra_monai.data.schema import complete
 from libra_monai.data.studies import Study
-from libra_monai.errors import ConfigError
+from libra_monai.errors import ConfigError, StudyError
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +100,36 @@ def newest_choices(studies: Iterable[Study], rule: PriorRule | None = None) -> l
         study = choice.study
         patients[study.patient_id or f"study {study.study_id}", study.issuer or ""].append(choice)
     return [_newest(patients[key], rule) for key in sorted(patients)]
+
+
+def choice_of(
+    studies: Iterable[Study], study_uid: str, rule: PriorRule | None = None, where: str = "the study", skipped: Iterable[str] = ()
+) -> Choice:
+    """One study of an archive with its pictures and prior.
+
+    Args:
+        studies: of its patient, or of more.
+        study_uid: which of them.
+        rule: how the prior is chosen.
+        where: what messages call the study.
+        skipped: why objects of it are no chest radiographs.
+
+    Raises:
+        StudyError: there is none, it is of two patients, or it has no frontal picture.
+    """
+    studies = list(studies)
+    ours = [study for study in studies if study.study_uid == study_uid]
+    if not ours:
+        reasons = ", ".join(sorted(set(skipped))) or "nothing in it"
+        raise StudyError(where, "record", f"no chest radiograph in the study ({reasons})", "Send CR or DX pictures of the chest.")
+    if len(ours) > 1:
+        raise StudyError(where, "record", f"objects of {len(ours)} patients in one study", "Correct the study in the archive.")
+    choice = next(choice for choice in choose_priors(studies, rule) if choice.study is ours[0])
+    if choice.current is None:
+        told = sorted({image.reason for image in ours[0].images if image.reason})
+        told = told or ["views: " + ", ".join(sorted({image.view or "unknown" for image in ours[0].images}))]
+        raise StudyError(where, "record", f"no usable frontal picture ({'; '.join(told)})", "Send the frontal picture as well.")
+    return choice
 
 
 def _newest(choices: list[Choice], rule: PriorRule) -> Choice:

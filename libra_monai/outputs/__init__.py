@@ -6,12 +6,13 @@ from libra_monai.outputs.draft import add_evidence, draft_from, drafts_of
 from libra_monai.outputs.html import write_html_report
 from libra_monai.outputs.needs import check_formats
 from libra_monai.outputs.pictures import PagePictures, exportable
-from libra_monai.outputs.writers import write_draft, write_formats
+from libra_monai.outputs.writers import draft_content, write_draft, write_formats
 
 __all__ = [
     "PagePictures",
     "add_evidence",
     "check_formats",
+    "draft_content",
     "draft_from",
     "drafts_of",
     "exportable",

@@ -22,6 +22,11 @@ _PHRASES = (
 _CHANGE = re.compile(r"\b(?:" + "|".join(_PHRASES) + r")\b", re.IGNORECASE)
 
 
+def change_pattern() -> str:
+    """The regular expression of all phrases, case ignored, for pages that mark texts themselves: Python and JavaScript read it alike."""
+    return _CHANGE.pattern
+
+
 def change_spans(text: str) -> list[tuple[int, int]]:
     """Start and end of every phrase that claims a change."""
     return [(m.start(), m.start() + len(m.group().rstrip())) for m in _CHANGE.finditer(text)]

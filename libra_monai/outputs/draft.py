@@ -120,19 +120,29 @@ def _draft(
         reference=record.get(target),
         input_uids=list(notes.uids),
         export_allowed=notes.export_allowed,
-        sources=_sources(record, notes, looked),
+        sources=sources_of(record, notes.files, notes.reading, looked),
     )
 
 
-def _sources(record: Record, notes: PictureNotes, looked: bool) -> DraftSources:
-    unread = [view for view in notes.files if view not in READ or (view == "current" and not looked)]
+def sources_of(
+    record: Record, files: Mapping[str, str], reading: Mapping[str, Any] | None = None, looked: bool = True
+) -> DraftSources:
+    """Where the draft of a record comes from.
+
+    Args:
+        record: see libra_monai/data/schema.py.
+        files: view -> absolute path of every picture handed over.
+        reading: arguments of `LoadRadiograph` they were read with.
+        looked: the model was shown the current picture.
+    """
+    unread = [view for view in files if view not in READ or (view == "current" and not looked)]
     unread += list(record.get("unread_views") or ())
     asked = json.dumps([record.get(name) for name in _ASKED])
     return DraftSources(
-        files=dict(notes.files),
+        files=dict(files),
         unread=tuple(unread),
         view=record.get("view"),
         gap_hours=record.get("gap_hours"),
         request=hashlib.sha256(asked.encode()).hexdigest()[:16],
-        reading=notes.reading,
+        reading=reading,
     )

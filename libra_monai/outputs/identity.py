@@ -6,6 +6,7 @@ The UIDs are UUIDs under 2.25 (ITU-T X.667), made by hashing; no root of an orga
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 
@@ -30,7 +31,8 @@ def uid_of(*parts: str) -> str:
 def draft_key(draft: ReportDraft, headers: Mapping[str, PictureHeader]) -> tuple[str, ...]:
     """What a written object is named by: pictures, texts of the request, model, and the sections asked for.
 
-    Not the text itself: a retry on other hardware may word it differently, and is still the same draft.
+    Not the text itself: a retry on other hardware may word it differently, and is still the same draft. A draft that takes the
+    place of others is named by its text and by them.
 
     Args:
         draft: the draft.
@@ -41,7 +43,11 @@ def draft_key(draft: ReportDraft, headers: Mapping[str, PictureHeader]) -> tuple
         pictures.append(f"study={draft.study_id}")
     asked = [name for name in ("findings", "impression") if getattr(draft, name) is not None]
     prior = draft.prior_study_id or "given" if draft.prior_used and "prior" not in headers else ""
-    return (*pictures, prior, draft.sources.request, draft.model, "+".join(asked))
+    key = (*pictures, prior, draft.sources.request, draft.model, "+".join(asked))
+    if draft.supersedes is None:
+        return key
+    digest = hashlib.sha256(repr((draft.findings, draft.impression)).encode()).hexdigest()
+    return (*key, digest, *sorted(earlier.sop_uid for earlier in draft.supersedes))
 
 
 def model_of(draft: ReportDraft) -> tuple[str, str]:

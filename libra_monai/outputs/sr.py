@@ -2,13 +2,14 @@
 """Drafts as DICOM structured reports: Enhanced SR through highdicom, Basic Text SR by pydicom alone.
 
 The object belongs to the current study; the prior is pertinent other evidence. It is PARTIAL, PRELIMINARY and UNVERIFIED,
-and nothing changes that: whoever verifies it writes an object of their own.
+and nothing changes that: whoever verifies it writes an object of their own. Drafts whose place it takes are its predecessor
+documents.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from libra_monai.outputs.identity import MANUFACTURER, PRODUCT, draft_key, uid_o
 from libra_monai.outputs.needs import needs
 from libra_monai.outputs.sr_content import content_tree, reference
 from libra_monai.registry import register
-from libra_monai.types import PictureHeader, ReportDraft
+from libra_monai.types import DocumentReference, PictureHeader, ReportDraft
 
 BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 SERIES = "AUTOMATIC DRAFT, NOT REVIEWED"
@@ -61,7 +62,7 @@ def enhanced_sr(draft: ReportDraft) -> Dataset:
             content=content_tree(draft, headers),
             series_instance_uid=uid_of("series", "sr", headers["current"].study_uid, draft.model),
             series_number=ENHANCED_NUMBER,
-            sop_instance_uid=uid_of("sr", *draft_key(draft, headers)),
+            sop_instance_uid=enhanced_sr_uid(draft, headers),
             instance_number=1,
             manufacturer=MANUFACTURER,
             manufacturer_model_name=PRODUCT,
@@ -69,8 +70,19 @@ def enhanced_sr(draft: ReportDraft) -> Dataset:
             series_description=SERIES,
             specific_character_set="ISO_IR 192",
         )
+        _add_predecessors(document, draft)
         document.PatientName = headers["current"].patient_name
     return document
+
+
+def enhanced_sr_uid(draft: ReportDraft, headers: Mapping[str, PictureHeader]) -> str:
+    """SOP instance UID of the Enhanced SR of a draft, see `draft_key`.
+
+    Args:
+        draft: the draft.
+        headers: view -> header of the pictures it was written from.
+    """
+    return uid_of("sr", *draft_key(draft, headers))
 
 
 def basic_text_sr(draft: ReportDraft) -> Dataset:
@@ -88,6 +100,7 @@ def basic_text_sr(draft: ReportDraft) -> Dataset:
         for element in content_tree(draft, headers):
             dataset.add(element)
         _add_evidence(dataset, headers)
+        _add_predecessors(dataset, draft)
     return dataset
 
 
@@ -115,12 +128,23 @@ def _add_evidence(dataset: Dataset, headers: Mapping[str, PictureHeader]) -> Non
         dataset.PertinentOtherEvidenceSequence = Sequence([_study(pictures) for pictures in studies.values()])
 
 
-def _study(pictures: list[PictureHeader]) -> Dataset:
+def _add_predecessors(dataset: Dataset, draft: ReportDraft) -> None:
+    """The drafts whose place this one takes."""
+    studies: dict[str, list[DocumentReference]] = defaultdict(list)
+    for earlier in draft.supersedes or ():
+        studies[earlier.study_uid].append(earlier)
+    if studies:
+        dataset.PredecessorDocumentsSequence = Sequence([_study(documents) for documents in studies.values()])
+
+
+def _study(objects: Iterable[PictureHeader | DocumentReference]) -> Dataset:
+    """A reference to objects of one study."""
+    objects = list(objects)
     series: dict[str, list[Dataset]] = defaultdict(list)
-    for header in pictures:
-        series[header.series_uid].append(reference(header))
+    for one in objects:
+        series[one.series_uid].append(reference(one))
     item = Dataset()
-    item.StudyInstanceUID = pictures[0].study_uid
+    item.StudyInstanceUID = objects[0].study_uid
     item.ReferencedSeriesSequence = Sequence()
     for uid, references in series.items():
         of_series = Dataset()

@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence
 
 from libra_monai.outputs.identity import LANGUAGE, MANUFACTURER, PRODUCT, device_uid, model_of
 from libra_monai.outputs.statements import sections_of
-from libra_monai.types import PictureHeader, ReportDraft
+from libra_monai.types import DocumentReference, PictureHeader, ReportDraft
 
 Code = tuple[str, str, str]  # value, scheme, meaning
 
@@ -114,14 +114,14 @@ def _image(purpose: Code, header: PictureHeader) -> Dataset:
     return _item("IMAGE", purpose, "INFERRED FROM", ReferencedSOPSequence=Sequence([reference(header)]))
 
 
-def reference(header: PictureHeader) -> Dataset:
-    """A reference to a picture by class and instance.
+def reference(one: PictureHeader | DocumentReference) -> Dataset:
+    """A reference to an object by class and instance.
 
     Args:
-        header: of the picture.
+        one: header of a picture, or a report.
     """
     item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.sop_class_uid, header.sop_uid
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = one.sop_class_uid, one.sop_uid
     return item
 
 

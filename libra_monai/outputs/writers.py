@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from libra_monai import registry
 from libra_monai.errors import StudyError
@@ -41,12 +42,21 @@ def plain_text(draft: ReportDraft) -> list[str]:
 @register("writer", "json")
 def write_json_draft(draft: ReportDraft, folder: Path) -> Path:
     """The fields of `predictions.jsonl` with `technique` and `comparison`, `<study_id>.json`; the marks stand first."""
+    path = folder / f"{file_name(draft.study_id)}.json"
+    write_json(path, draft_content(draft))
+    return path
+
+
+def draft_content(draft: ReportDraft) -> dict[str, Any]:
+    """What the JSON format holds of a draft, for programs that answer with it.
+
+    Args:
+        draft: the draft.
+    """
     content = draft.as_json()
     sections = sections_of(draft)
-    path = folder / f"{file_name(draft.study_id)}.json"
     written = {name: sections[name] for name in ("technique", "comparison")}
-    write_json(path, {"marks": content.pop("marks"), **content, **written, "input_uids": draft.input_uids})
-    return path
+    return {"marks": content.pop("marks"), **content, **written, "input_uids": draft.input_uids}
 
 
 def write_draft(draft: ReportDraft, folder: str | Path, formats: Sequence[str] = ("text", "json")) -> list[Path]:

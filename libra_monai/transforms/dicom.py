@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
@@ -24,7 +24,7 @@ from libra_monai.errors import StudyError
 from libra_monai.transforms import tags
 from libra_monai.transforms.decoding import decode_frame
 from libra_monai.transforms.gate import ACCEPT_ALL, GatePolicy, burned_in, check_header, projection
-from libra_monai.transforms.levels import WindowChoice, brightness
+from libra_monai.transforms.levels import WideLevels, WindowChoice, brightness, wide_levels
 from libra_monai.transforms.looks import check_colour
 from libra_monai.transforms.orientation import upright
 
@@ -87,6 +87,22 @@ def read_dicom(path: str, options: DicomOptions | None = None) -> tuple[np.ndarr
             "warnings": warnings + said,
         }
     return shown, notes
+
+
+def read_wide(path: str) -> WideLevels:
+    """One radiograph for a viewer with a window of its own: up to 16 bits, dense parts bright, no input gate.
+
+    Args:
+        path: a DICOM file.
+
+    Raises:
+        StudyError: not DICOM, no pixels, or pixels that cannot be decoded.
+    """
+    with tags.quiet():
+        dataset = _open(path)
+        _check_size(path, dataset, 0)
+        levels = wide_levels(_grey(path, dataset, DicomOptions(ACCEPT_ALL), []), dataset)
+        return replace(levels, values=np.ascontiguousarray(upright(levels.values, dataset, "undo", [])))
 
 
 def _open(path: str) -> Dataset:

@@ -56,6 +56,22 @@ class Lut:
         return np.clip(self(values) / float(2**self.bits - 1), 0.0, 1.0).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class WideLevels:
+    """A picture of up to 16 bits and the window its file asks for.
+
+    Args:
+        values: [h,w] uint16, dense parts bright, 0 black.
+        low, high: what is shown black and white at first.
+        bits: that the values need.
+    """
+
+    values: np.ndarray
+    low: float
+    high: float
+    bits: int
+
+
 class GreyLevels:
     """The distinct values of a picture in rising order, and where each pixel stands among them.
 
@@ -119,6 +135,38 @@ def brightness(
     elif inverted:
         unit = 1.0 - unit
     return grey.look_up(np.where(shown, np.rint(unit * 255.0), 0.0).astype(np.uint8))
+
+
+def wide_levels(stored: np.ndarray, dataset: Dataset) -> WideLevels:
+    """Stored values as a viewer with a window of its own takes them: polarity settled, the window not yet applied.
+
+    Steps of one stored value stay apart wherever 16 bits can hold them. A VOI look-up table cannot stay apart: what it makes is given.
+
+    Args:
+        stored: [h,w] values of the file.
+        dataset: its header.
+    """
+    grey = GreyLevels(stored)
+    shown = ~_padding(grey.values, dataset, stored.dtype.kind == "i")
+    values = _modality(grey.values, dataset).astype(np.float64)
+    mapping = choose(dataset, None, [])
+    if isinstance(mapping, Lut):
+        values, mapping = mapping.unit(values).astype(np.float64) * (2**mapping.bits - 1), None
+    used = values[shown & (grey.counts > 0)]
+    first, last = (float(used.min()), float(used.max())) if used.size else (0.0, 0.0)
+    window = (first, last)
+    if isinstance(mapping, Window):
+        window = (mapping.centre - mapping.width / 2, mapping.centre + mapping.width / 2)
+    steps = last - first
+    distinct = int(np.ptp(grey.values[shown])) if shown.any() else 0
+    scale = 1.0 if steps == int(steps) and steps <= 65535 else min(max(distinct, 255), 65535) / max(steps, 1e-9)
+    top = int(round(steps * scale))
+    table = np.clip(np.rint((values - first) * scale), 0, top)
+    low, high = ((end - first) * scale for end in window)
+    if _inverted(dataset, []) and presentation_lut(dataset) is None:
+        table, low, high = top - table, top - high, top - low
+    table = np.where(shown, table, 0).astype(np.uint16)
+    return WideLevels(grey.look_up(table), low, max(high, low + 1), max(top.bit_length(), 1))
 
 
 def choose(dataset: Dataset, wanted: WindowChoice, warnings: list[str]) -> Window | Lut | None:

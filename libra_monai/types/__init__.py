@@ -8,6 +8,7 @@ study and its prior in hours.
 """
 
 from libra_monai.types.drafts import (
+    DocumentReference,
     DraftSources,
     PictureHeader,
     ReportDraft,
@@ -42,6 +43,7 @@ __all__ = [
     "VIEWS",
     "WEIGHTS",
     "Decoding",
+    "DocumentReference",
     "DraftSources",
     "EncoderOutput",
     "Failure",

@@ -98,6 +98,20 @@ class PictureHeader:
     timezone: str = ""
 
 
+@dataclass(frozen=True)
+class DocumentReference:
+    """A DICOM report in an archive.
+
+    Args:
+        sop_class_uid, sop_uid, series_uid, study_uid: of the object.
+    """
+
+    sop_class_uid: str
+    sop_uid: str
+    series_uid: str
+    study_uid: str
+
+
 @dataclass
 class ReportDraft:
     """A drafted report with all that must stand beside it.
@@ -116,6 +130,8 @@ class ReportDraft:
         evidence: of every sentence, in order; None if it was not asked for.
         evidence_note: what the scores of the evidence rest on.
         sources: the files it was written from.
+        supersedes: earlier drafts in the archive that this one takes the place of; objects then are named by its text too. None:
+            nobody looked, and an object is named by what the draft was made of, so that the same one is never there twice.
     """
 
     study_id: str
@@ -133,6 +149,7 @@ class ReportDraft:
     evidence: list[SentenceEvidence] | None = None
     evidence_note: str | None = None
     sources: DraftSources = field(default_factory=DraftSources)
+    supersedes: tuple[DocumentReference, ...] | None = None
 
     @property
     def text(self) -> str:

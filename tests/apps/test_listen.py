@@ -13,7 +13,7 @@ pytest.importorskip("highdicom", reason="no highdicom; install libra-monai[dicom
 
 from pydicom import dcmread
 
-from libra_monai.apps.listen.peers import Peer, PeerError, parse_peer
+from libra_monai.apps.peers import Peer, PeerError, parse_peer
 from libra_monai.apps.listen.queue import ANSWERED, DRAFTED, FAILED, RECEIVING, StudyQueue
 from libra_monai.apps.listen.receiver import Receiver
 from libra_monai.apps.listen.worker import NOT_ASKED, Worker
@@ -239,7 +239,7 @@ def test_the_command_refuses_before_it_listens(tmp_path, capsys):
 
 
 def test_a_peer_that_is_not_there_is_told():
-    from libra_monai.apps.listen.peers import associate
+    from libra_monai.apps.peers import associate
 
     with pytest.raises(PeerError, match="does not answer"):
         associate(Peer("PACS", "127.0.0.1", 1), "LIBRA", [("1.2.840.10008.1.1", None)])

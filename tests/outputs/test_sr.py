@@ -13,6 +13,7 @@ from pydicom import dcmread
 
 from libra_monai.errors import ConfigError, StudyError
 from libra_monai.outputs import check_formats, needs, write_draft, write_formats
+from libra_monai.types import DocumentReference
 
 KINDS = ("sr", "basic_sr")
 
@@ -102,6 +103,20 @@ def test_a_retry_has_the_same_uid_and_other_inputs_have_another(pair, alone, tmp
     ]
     uids = [_written(draft, tmp_path / str(n), kind).SOPInstanceUID for n, draft in enumerate([pair, *others]) for kind in KINDS]
     assert len(set(uids)) == len(uids) and all(len(uid) <= 64 for uid in uids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_draft_names_those_whose_place_it_takes_and_has_a_uid_of_its_own(pair, tmp_path, kind):
+    first = _written(replace(pair, supersedes=()), tmp_path / "first", kind)
+    named = DocumentReference(first.SOPClassUID, first.SOPInstanceUID, first.SeriesInstanceUID, first.StudyInstanceUID)
+    second = _written(replace(pair, supersedes=(named,)), tmp_path / "second", kind)
+    assert "PredecessorDocumentsSequence" not in first
+    assert _references(second.PredecessorDocumentsSequence) == [_uids(first)]
+    reworded = _written(replace(pair, findings="Reworded.", supersedes=(named,)), tmp_path / "third", kind)
+    again = _written(replace(pair, supersedes=(named,)), tmp_path / "again", kind)
+    uids = [_written(pair, tmp_path, kind).SOPInstanceUID, *(one.SOPInstanceUID for one in (first, second, reworded))]
+    assert len(set(uids)) == 4 and again.SOPInstanceUID == second.SOPInstanceUID
+    assert (second.CompletionFlag, second.VerificationFlag) == ("PARTIAL", "UNVERIFIED")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -38,10 +38,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Listen until SIGTERM or SIGINT."""
     from libra_monai import paths
-    from libra_monai.apps.listen.peers import parse_peer
     from libra_monai.apps.listen.queue import StudyQueue
     from libra_monai.apps.listen.receiver import Receiver
     from libra_monai.apps.listen.worker import Worker
+    from libra_monai.apps.peers import parse_peer
     from libra_monai.checkpoints import load_pretrained
     from libra_monai.data.chronology import PriorRule
     from libra_monai.engines import pick_device, pick_dtype

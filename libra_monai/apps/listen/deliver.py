@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from libra_monai.apps.listen.peers import Peer, PeerError, associate, web_client
+from libra_monai.apps.peers import Peer, PeerError, associate
+from libra_monai.apps.web_archive import WebArchive
 
 
 def identity(path: Path) -> str:
@@ -28,7 +29,7 @@ def deliver(paths: Sequence[Path], peer: Peer, title: str) -> None:
         PeerError: one was not taken.
     """
     if paths:
-        _stow(paths, peer) if peer.url else _store(paths, peer, title)
+        WebArchive(peer).store(paths) if peer.url else _store(paths, peer, title)
 
 
 def _store(paths: Sequence[Path], peer: Peer, title: str) -> None:
@@ -45,12 +46,3 @@ def _store(paths: Sequence[Path], peer: Peer, title: str) -> None:
                 raise PeerError(f"{peer} did not store an object ({'no answer' if status is None else f'0x{status:04X}'})")
     finally:
         association.release()
-
-
-def _stow(paths: Sequence[Path], peer: Peer) -> None:
-    try:
-        answer = web_client(peer).store_instances([dcmread(path) for path in paths])
-    except Exception as error:  # of requests and of the client; their texts may quote what was sent
-        raise PeerError(f"{peer} did not take objects by STOW-RS ({type(error).__name__})") from None
-    if answer.get("FailedSOPSequence"):
-        raise PeerError(f"{peer} did not store an object sent by STOW-RS")

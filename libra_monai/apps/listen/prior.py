@@ -8,29 +8,16 @@ Only the few newest studies that may be radiographs are fetched; which of them i
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydicom import Dataset
 
-from libra_monai.apps.listen.peers import Peer, PeerError, associate, web_client
-from libra_monai.files import replacing
+from libra_monai.apps.peers import Candidate, Peer, PeerError, associate, candidate_of, is_one_patient
+from libra_monai.apps.web_archive import WebArchive
 
-RADIOGRAPHS = {"CR", "DX", "DR", "RG"}
 _PENDING = (0xFF00, 0xFF01)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A study the archive has of the patient: UID, date and time as DICOM writes them."""
-
-    study_uid: str
-    date: str
-    time: str
 
 
 def fetch_earlier(
@@ -58,16 +45,17 @@ def fetch_earlier(
     Raises:
         PeerError: the archive did not answer as it should.
     """
-    if not patient_id or re.search(r"[*?\\]", patient_id):  # would ask for several patients
+    if not is_one_patient(patient_id):
         return 0
-    found = _find_web(peer, patient_id) if peer.url else _find(peer, title, patient_id)
+    archive = WebArchive(peer) if peer.url else None
+    found = archive.studies(patient_id) if archive else _find(peer, title, patient_id)
     found = [one for one in found if one.study_uid != study_uid and (not until or not one.date or one.date <= until)]
     newest = sorted(set(found), key=lambda one: (one.date, one.time, one.study_uid), reverse=True)[:count]
     for one in newest:
         place = folder / hashlib.sha256(one.study_uid.encode()).hexdigest()[:16]
         place.mkdir(parents=True, exist_ok=True)
-        if peer.url:
-            _retrieve(peer, one.study_uid, place)
+        if archive:
+            archive.fetch_study(one.study_uid, place)
         else:
             with receiving(one.study_uid, place):
                 _move(peer, title, one.study_uid)
@@ -91,12 +79,12 @@ def _find(peer: Peer, title: str, patient_id: str) -> list[Candidate]:
     try:
         for status, row in association.send_c_find(_query(PatientID=patient_id, **wanted), Find):
             if status.get("Status") in _PENDING and row is not None:
-                found += _candidate(row, patient_id)
+                found.append(candidate_of(row, patient_id))
             elif status.get("Status") != 0:
                 raise PeerError(f"{peer} did not answer C-FIND", "Check that it lets this AE title ask.")
     finally:
         association.release()
-    return found
+    return [one for one in found if one is not None]
 
 
 def _move(peer: Peer, title: str, study_uid: str) -> None:
@@ -111,33 +99,3 @@ def _move(peer: Peer, title: str, study_uid: str) -> None:
             raise PeerError(f"{peer} did not move a study here", f"Let it know where the AE title {title} is.")
     finally:
         association.release()
-
-
-def _find_web(peer: Peer, patient_id: str) -> list[Candidate]:
-    try:
-        rows = web_client(peer).search_for_studies(search_filters={"PatientID": patient_id}, fields=["ModalitiesInStudy"])
-    except Exception as error:  # its text quotes the address with the patient identifier
-        raise PeerError(f"{peer} did not answer QIDO-RS ({type(error).__name__})") from None
-    return [one for row in rows for one in _candidate(Dataset.from_json(row), patient_id)]
-
-
-def _retrieve(peer: Peer, study_uid: str, place: Path) -> None:
-    try:
-        datasets = web_client(peer).retrieve_study(study_uid, media_types=(("application/dicom", "*"),))
-    except Exception as error:
-        raise PeerError(f"{peer} did not answer WADO-RS ({type(error).__name__})") from None
-    for dataset in datasets:
-        if str(dataset.get("Modality", "")) in RADIOGRAPHS:
-            name = hashlib.sha256(str(dataset.SOPInstanceUID).encode()).hexdigest()[:32]
-            with replacing(place / f"{name}.dcm") as temporary:
-                dataset.save_as(temporary, enforce_file_format=True)
-
-
-def _candidate(row: Any, patient_id: str) -> list[Candidate]:
-    """One candidate, or none if the answer is of another patient or tells that there is no radiograph in the study."""
-    modalities = row.get("ModalitiesInStudy") or []
-    modalities = {modalities} if isinstance(modalities, str) else set(modalities)
-    other = str(row.get("PatientID") or patient_id).strip() != patient_id
-    if other or not row.get("StudyInstanceUID") or (modalities and not modalities & RADIOGRAPHS):
-        return []
-    return [Candidate(str(row.StudyInstanceUID), str(row.get("StudyDate") or ""), str(row.get("StudyTime") or ""))]

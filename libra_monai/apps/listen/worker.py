@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from libra_monai.apps.listen.deliver import deliver, identity
-from libra_monai.apps.listen.peers import Peer, PeerError
 from libra_monai.apps.listen.prior import fetch_earlier
 from libra_monai.apps.listen.queue import ANSWERED, DRAFTED, FAILED, RECEIVING, State, StudyQueue
-from libra_monai.data.chronology import Choice, PriorRule, choose_priors, to_record
+from libra_monai.apps.peers import Peer, PeerError
+from libra_monai.data.chronology import Choice, PriorRule, to_record
+from libra_monai.data.request import choice_of
 from libra_monai.data.sources.study_folder import StudyFolder
 from libra_monai.errors import StudyError
 from libra_monai.files import append_jsonl
@@ -125,18 +126,7 @@ class Worker:
         """
         source, rule = StudyFolder(), replace(self.rule, now=datetime.now() if self.dated else None)
         studies = source.gather(folders)
-        ours = [study for study in studies if study.study_uid == state.study_uid]
-        where = f"study {self._name(state)}"
-        if not ours:
-            reasons = ", ".join(sorted({reason for _, reason in source.skipped})) or "nothing in it"
-            raise StudyError(where, "record", f"no chest radiograph in the study ({reasons})", "Send CR or DX pictures of the chest.")
-        if len(ours) > 1:
-            raise StudyError(where, "record", f"objects of {len(ours)} patients in one study", "Correct the study in the archive.")
-        choice = next(c for c in choose_priors(studies, rule) if c.study is ours[0])
-        if choice.current is None:
-            views = ", ".join(sorted({image.view or "unknown" for image in ours[0].images}))
-            raise StudyError(where, "record", f"no usable frontal picture (views: {views})", "Send the frontal picture as well.")
-        return choice
+        return choice_of(studies, state.study_uid, rule, f"study {self._name(state)}", [reason for _, reason in source.skipped])
 
     def _written(self, choice: Choice) -> ReportDraft:
         record = to_record(choice)

@@ -22,7 +22,7 @@ from libra_monai.data.studies import NOT_FRONTAL, UNKNOWN_RANK, frontal_rank, is
 _FIRST_YEAR = 1901  # 19000101 is what some devices write for an unknown date
 _MOMENTS = ("Acquisition", "Content", "Series", "Study")  # in this order
 _DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
-_TAGS = (
+TAGS = (
     "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID AccessionNumber Modality BodyPartExamined "
     "PatientID IssuerOfPatientID PatientBirthDate PatientSex PatientAge EthnicGroup InstitutionName ViewPosition "
     "ViewCodeSequence PatientOrientation PresentationIntentType Rows Columns AcquisitionDateTime "
@@ -75,16 +75,28 @@ def read_header(path: str, any_object: bool = False) -> Header:
     try:
         with disable_value_validation(), catch_warnings():  # what pydicom says of a malformed value quotes it
             simplefilter("ignore")
-            dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-            if not any_object:
-                _check(dataset)
-            return _header(dataset)
+            return header_of(dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS)), any_object)
     except NotUsed:
         raise
     except InvalidDicomError:
         raise NotUsed("not a DICOM file") from None
     except Exception as error:  # headers can be wrong in more ways than anyone foresees
         raise NotUsed(f"the header cannot be read ({type(error).__name__})") from error
+
+
+def header_of(dataset: Dataset, any_object: bool = False) -> Header:
+    """As `read_header`, of what was read already: from a file, or from an archive that tells its metadata.
+
+    Args:
+        dataset: with those of `TAGS` that are known.
+        any_object: whatever modality and body part it has.
+
+    Raises:
+        NotUsed: another modality or body part, or no picture in it.
+    """
+    if not any_object:
+        _check(dataset)
+    return _header(dataset)
 
 
 def moment(day: Any, time: Any) -> datetime | None:

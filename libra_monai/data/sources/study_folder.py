@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +33,9 @@ _Found = dict[str, Header]  # path -> header
 class StudyFolder:
     """A folder of DICOM chest radiographs of any layout.
 
+    Args:
+        header: reads the header of a path and raises `NotUsed`; one that remembers makes a second look at a folder cheap.
+
     Attributes:
         sources: files beside the pictures that were read.
         notes: what a user should know of the folder: reason -> count.
@@ -41,7 +44,8 @@ class StudyFolder:
 
     check = "pixels"  # of an archive nobody has looked through
 
-    def __init__(self) -> None:
+    def __init__(self, header: Callable[[str], Header] = read_header) -> None:
+        self._read_header = header
         self.sources: list[Path] = []
         self.notes: Counter[str] = Counter()
         self.skipped: list[tuple[str, str]] = []
@@ -89,7 +93,15 @@ class StudyFolder:
                 raise ConfigError(f"{place} does not exist", "Give a folder of DICOM files, or a DICOM file.")
             root, found = (base, self._scan(base, None)) if base.is_dir() else (base.parent, self._headers(base.parent, [base.name]))
             headers |= {(root / path).as_posix(): header for path, header in found.items()}
-        return [study for study, _ in self._grouped(headers)]
+        return self.group(headers)
+
+    def group(self, headers: Mapping[str, Header]) -> list[Study]:
+        """The studies of pictures whose headers were read elsewhere.
+
+        Args:
+            headers: path -> header; the paths become those of the pictures.
+        """
+        return [study for study, _ in self._grouped(dict(headers))]
 
     def _grouped(self, headers: _Found) -> Iterator[tuple[Study, _Found]]:
         groups = self._groups(headers)
@@ -110,7 +122,7 @@ class StudyFolder:
         headers: _Found = {}
         for path in tqdm(paths, desc="headers", unit="file", delay=2):
             try:
-                headers[path] = read_header(str(root / path))
+                headers[path] = self._read_header(str(root / path))
             except NotUsed as reason:
                 self._skip(path, str(reason))
         return headers

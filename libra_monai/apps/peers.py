@@ -1,22 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The other side: a DICOM application entity or a DICOMweb address, as named on the command line."""
+"""The other side: a DICOM application entity or a DICOMweb address, as named on the command line.
+
+What is asked of an address stands in `libra_monai.apps.web_archive`.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydicom import Dataset
+
 from libra_monai.errors import ConfigError, LibraError
 
+RADIOGRAPHS = ("CR", "DX", "RG", "DR")  # modalities of studies worth fetching; what is read of them, the gate decides
 USER, PASSWORD = "LIBRA_WEB_USER", "LIBRA_WEB_PASSWORD"  # environment: a command line is seen by everyone on a machine
 SECONDS = 30  # to wait for an answer
 
 
 class PeerError(LibraError):
     """The other side did not do what it was asked; tried again later."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A study an archive has.
+
+    Args:
+        study_uid: of the study.
+        date, time: of it, as DICOM writes them.
+        patient_id: whose it is, empty if the archive does not say.
+        objects: how many it has, 0 if the archive does not say.
+    """
+
+    study_uid: str
+    date: str
+    time: str
+    patient_id: str = ""
+    objects: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +80,31 @@ def parse_peer(text: str, option: str) -> Peer:
     return Peer(found.group(1), found.group(2), int(found.group(3)))
 
 
+def candidate_of(row: Dataset, patient_id: str = "") -> Candidate | None:
+    """A study from the answer to a query.
+
+    Args:
+        row: the answer, of C-FIND or QIDO-RS.
+        patient_id: who was asked for.
+
+    Returns:
+        None if it is of another patient, or tells that there is no radiograph in the study.
+    """
+    modalities = row.get("ModalitiesInStudy") or []
+    modalities = {modalities} if isinstance(modalities, str) else set(modalities)
+    whose = str(row.get("PatientID") or patient_id).strip()
+    if (patient_id and whose != patient_id) or not row.get("StudyInstanceUID") or (modalities and not modalities & set(RADIOGRAPHS)):
+        return None
+    objects = row.get("NumberOfStudyRelatedInstances")
+    uid, date, time = (str(row.get(name) or "") for name in ("StudyInstanceUID", "StudyDate", "StudyTime"))
+    return Candidate(uid, date, time, whose, int(objects) if objects else 0)
+
+
+def is_one_patient(patient_id: str) -> bool:
+    """Whether a query by a patient identifier asks for one patient: wildcards ask for several, nothing for all."""
+    return bool(patient_id) and re.search(r"[*?\\]", patient_id) is None
+
+
 def associate(peer: Peer, title: str, contexts: list[tuple[str, list[str] | None]]) -> Any:
     """An association with an application entity; the caller releases it.
 
@@ -80,15 +128,3 @@ def associate(peer: Peer, title: str, contexts: list[tuple[str, list[str] | None
         reason = "refused the association" if association.is_rejected else "does not answer"
         raise PeerError(f"{peer} {reason}", "Check its address, and that it knows the AE title of this side.")
     return association
-
-
-def web_client(peer: Peer) -> Any:
-    """A DICOMweb client, with user and password of the environment where they are set."""
-    from dicomweb_client.api import DICOMwebClient
-    from dicomweb_client.session_utils import create_session, create_session_from_user_pass
-
-    user = os.environ.get(USER)
-    session = create_session_from_user_pass(user, os.environ.get(PASSWORD, "")) if user else create_session()
-    client = DICOMwebClient(peer.url, session=session)
-    client.set_http_retry_params(retry=False)  # the queue tries again, and knows for how long
-    return client

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MONAI Label app: drafts for readers, their corrections, and training from them."""

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The app as MONAI Label 0.8.5 sees it: its tasks, its store, and the routes and the guard around its server.
+
+MONAI Label makes an app in the server, and others in child processes for training, scoring and batches. Only the server's loads the
+model at once and answers requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import RBAC
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.tasks.batch_infer import BatchInferTask
+from monailabel.utils.sessions import Sessions
+
+from libra_monai import __version__, paths
+from libra_monai.apps.monailabel import approval, auth, reader_study, routes, store_back
+from libra_monai.apps.monailabel.context import MODEL, Context, StudiesAndUploads, keeping
+from libra_monai.apps.monailabel.datastore import LabelDatastore
+from libra_monai.apps.monailabel.infer import DESCRIPTION, OneByOne, ReportInfer
+from libra_monai.apps.monailabel.local import LocalStudies
+from libra_monai.apps.monailabel.options import Options
+from libra_monai.apps.monailabel.places import home_of
+from libra_monai.apps.monailabel.reports import ReportStore
+from libra_monai.apps.monailabel.scoring import scoring_methods
+from libra_monai.apps.monailabel.security import Guard, Limits
+from libra_monai.apps.monailabel.service import DraftService
+from libra_monai.apps.monailabel.strategies import strategies
+from libra_monai.apps.monailabel.studies import Studies
+from libra_monai.apps.monailabel.training import Learning, resume, trainers
+from libra_monai.apps.monailabel.uploads import Uploads
+from libra_monai.checkpoints import load_pretrained
+from libra_monai.checkpoints.loaded import LoadedModel
+from libra_monai.engines import pick_device, pick_dtype
+from libra_monai.errors import ConfigError
+from libra_monai.files import check_writable
+
+logger = logging.getLogger(__name__)
+
+
+class LibraApp(MONAILabelApp):
+    """Drafts, corrections and training of chest X-ray reports.
+
+    Args:
+        app_dir: this folder.
+        studies: a folder, or the address of a DICOMweb server.
+        conf: see `Options`.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.options = Options.of(conf)
+        self.home = home_of(studies)
+        check_writable(self.home, "the app's folder")
+        self.home.chmod(0o700)
+        self.reports = ReportStore(self.home / "reports")
+        self.uploads = Uploads(self.home / "uploads")
+        self.base = Path(self.options.model or paths.tiny_model())
+        self._service: DraftService | None = None
+        self._loading, self._stop = threading.Lock(), threading.Event()
+        super().__init__(app_dir, studies, conf, "Libra-MONAI", DESCRIPTION, __version__, ["report"])
+        self._auto_update_scoring = False  # a process that loads everything, after every change, is a person's wish
+
+    @property
+    def context(self) -> Context:
+        """The parts that routes share; loads the model when first asked for."""
+        with self._loading:
+            if self._service is None:
+                served = approval.served_folder(self.home, self.base)
+                options = self.options
+                self._service = DraftService(served, keeping(self.reports), options.seconds, options.queue, load=self._load)
+        roles = (settings.MONAI_LABEL_AUTH_ROLE_USER, settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
+        reader, writer = map(RBAC, roles)
+        return Context(self._service, self.all_studies, self.reports, self.home, self.uploads, reader, writer, self._session)
+
+    def init_datastore(self) -> LabelDatastore:
+        """Studies and reports; also sets `all_studies`."""
+        self.all_studies = StudiesAndUploads(self._open_studies(), self.uploads)
+        return LabelDatastore(self.all_studies, self.reports, self.home / "notes")
+
+    def init_infers(self) -> dict[str, ReportInfer]:
+        """The one model."""
+        return {MODEL: ReportInfer(lambda: self.context)}
+
+    def init_trainers(self) -> dict[str, Any]:
+        """Training from corrections."""
+        return trainers(Learning(self.home, self.all_studies, self.reports, self.base, privacy=self.options.privacy, device=self.options.device))
+
+    def init_strategies(self) -> dict[str, Any]:
+        """Orders of training."""
+        return strategies(self.reports, self.all_studies.ids)
+
+    def init_scoring_methods(self) -> dict[str, Any]:
+        """Metrics between drafts and corrections."""
+        return scoring_methods(self.reports, self.all_studies.record)
+
+    def init_batch_infer(self) -> BatchInferTask:
+        """Drafts of many studies."""
+        return OneByOne()
+
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """A draft, saved as `original`; nothing but an id names a study.
+
+        Args:
+            request: `model`, `image`, and `prior`, `prompt`, `decoding`, `seconds` where they differ from the default.
+            datastore: not used.
+        """
+        _, draft = self._infers[MODEL](request)
+        return {"label": draft["image"], "tag": "original", "file": None, "params": draft}
+
+    def on_init_complete(self) -> None:
+        """In the server: load the model, put our routes first, watch the door, go on with a training that was begun."""
+        from monailabel.app import app
+
+        super().on_init_complete()
+        self.attach(app)
+        approval.follow(self.home, self.base, self.context.service.swap, self._stop)
+        resume(self.home, lambda state: logger.info("training: %s", state.get("state")))
+
+    def attach(self, app: FastAPI) -> None:
+        """Put our routes, authentication and guard into a server.
+
+        Args:
+            app: MONAI Label's.
+        """
+        context = self.context
+        auth.protect(app)
+        reader_study.attach(app, context)
+        routes.attach(app, context)
+        archive = getattr(self.all_studies.studies, "archive", None)
+        if archive is not None:
+            store_back.attach(app, context, store_back.StoreBack(archive, self.options.store_back))
+
+        @app.get("/info/", tags=["App"], dependencies=[Depends(context.reader)])
+        def info() -> dict[str, Any]:
+            return self.info()  # in a thread: it counts studies, which may mean asking an archive
+
+        app.router.routes.insert(0, app.router.routes.pop())
+        limits = Limits(settings.MONAI_LABEL_AUTH_ENABLE, self.options.max_upload << 20, self.home / "audit.jsonl")
+        # the server runs already, so its stack of middleware is built: the guard goes around it
+        app.middleware_stack = Guard(app.middleware_stack or app.build_middleware_stack(), limits)
+
+    def close(self) -> None:
+        """End what runs beside the server."""
+        self._stop.set()
+        if self._service is not None:
+            self._service.close()
+
+    def _open_studies(self) -> Studies:
+        options = self.options
+        if self.studies.startswith(("http://", "https://")):
+            from libra_monai.apps.monailabel.dicomweb import open_archive
+
+            looked = {"rule": options.rule, "dated": options.dated, "refresh": options.refresh, "days": options.days, "most": options.most}
+            return open_archive(self.studies, self.home, **looked)
+        if options.store_back:
+            raise ConfigError("--store-back was given for a folder", "It is for the studies of a DICOMweb server.")
+        return LocalStudies(self.studies, self.home, options.rule, options.refresh, options.dated)
+
+    def _load(self, folder: str) -> LoadedModel:
+        return load_pretrained(folder, None, pick_device(self.options.device), pick_dtype(self.options.dtype))
+
+    def _load_sessions(self, load: bool = False) -> Sessions | None:
+        path = settings.MONAI_LABEL_SESSION_PATH or str(self.home / "sessions")  # not the user's cache folder: it is patients' data
+        return Sessions(path, settings.MONAI_LABEL_SESSION_EXPIRY) if load else None
+
+    def _session(self, session_id: str) -> Path | None:
+        found = self.sessions().get_session(session_id) if self.sessions() is not None else None
+        return Path(found.image) if found else None

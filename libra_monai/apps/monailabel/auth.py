@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who a request is from, by MONAI Label's own mechanism: a token signed by a realm outside, roles from the token.
+
+MONAI Label 0.8.5 checks tokens without naming the algorithms it allows, which the library it calls refuses since its version 2, so
+every token would be wrong. Its dependency is replaced by one that names them; settings, key, roles and routes are its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jwt
+import requests
+from fastapi import FastAPI, HTTPException, Request
+from monailabel.config import settings
+from monailabel.endpoints.user import auth
+from starlette.concurrency import run_in_threadpool
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384")  # with a public key; never one both sides know
+_BEARER = {"WWW-Authenticate": "Bearer"}
+
+
+def protect(app: FastAPI) -> None:
+    """Check tokens wherever MONAI Label's routes, and ours, ask who it is.
+
+    Args:
+        app: the server.
+    """
+    app.dependency_overrides[auth.get_current_user] = current_user
+
+
+async def current_user(request: Request) -> auth.User:
+    """The user of a request; the one user of MONAI Label where authentication is off.
+
+    Args:
+        request: as it came.
+
+    Raises:
+        HTTPException: 401 without a valid token, 503 if the realm does not answer.
+    """
+    if not settings.MONAI_LABEL_AUTH_ENABLE:
+        return auth.DEFAULT_USER
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise HTTPException(401, "A token is missing. Get one by POST /auth/token and send it as Authorization: Bearer.", _BEARER)
+    user = await run_in_threadpool(user_of, token.strip())
+    request.state.user = user.username
+    return user
+
+
+def user_of(token: str) -> auth.User:
+    """The user a token names.
+
+    Args:
+        token: a signed JSON web token.
+
+    Raises:
+        HTTPException: see `current_user`.
+    """
+    try:
+        key = auth.get_public_key(settings.MONAI_LABEL_AUTH_REALM_URI)
+    except (requests.RequestException, KeyError, ValueError):
+        raise HTTPException(503, "The realm that signs the tokens does not answer. Try again, or ask its administrator.") from None
+    try:
+        told = jwt.decode(token, key, algorithms=list(ALGORITHMS), options={"verify_aud": False, "require": ["exp"]})
+    except jwt.ExpiredSignatureError:
+        raise HTTPException(401, "The token is too old. Get a new one by POST /auth/token.", _BEARER) from None
+    except jwt.PyJWTError:
+        raise HTTPException(401, "The token is not one of this server's realm. Get one by POST /auth/token.", _BEARER) from None
+    names = (settings.MONAI_LABEL_AUTH_TOKEN_USERNAME, settings.MONAI_LABEL_AUTH_TOKEN_EMAIL, settings.MONAI_LABEL_AUTH_TOKEN_NAME)
+    username, email, name = (told.get(one) for one in names)
+    return auth.User(username=str(username or told.get("sub") or "unknown"), email=email, name=name, roles=_roles(told))
+
+
+def _roles(told: dict[str, Any]) -> list[str]:
+    found: Any = told
+    for part in settings.MONAI_LABEL_AUTH_TOKEN_ROLES.split("#"):
+        found = found.get(part) if isinstance(found, dict) else None
+    return [str(role) for role in found] if isinstance(found, list) else []

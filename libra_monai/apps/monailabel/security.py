@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may ask, how much may be sent, and a line in the audit file for every request.
+
+Without authentication only this machine is answered, and only under its own name: a page of a stranger, open in the same browser,
+gets nothing. Bodies are counted and refused before they are kept. Audit lines name studies by a hash, never a patient.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from libra_monai.errors import ConfigError
+from libra_monai.files import append_jsonl
+
+logger = logging.getLogger(__name__)
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+LONGEST_TEXT = 1 << 20  # bytes of a body that is no upload
+_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+# what MONAI Label offers and an app of reports must not: method (None is any) and beginning of the path
+_CLOSED = (
+    ("POST", "/reload", "It would load a second model. Start the server again instead."),
+    (None, "/proxy", "Ask the archive itself."),
+    ("PUT", "/model", "New weights come by training and approval."),
+    ("DELETE", "/model", "Roll back with libra-monai label --rollback."),
+)
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; "
+        b"frame-ancestors 'none'",
+    ),
+]
+
+
+class BadId(ConfigError):
+    """What was given as an id cannot be one."""
+
+
+def checked_id(image_id: str) -> str:
+    """An id that names no path and no command.
+
+    Args:
+        image_id: as it came.
+
+    Raises:
+        BadId: it has other letters than ids have.
+    """
+    if not _ID.fullmatch(image_id):
+        remedy = "Ids are letters, digits, '.', '_' and '-', as GET /libra/worklist lists them."
+        raise BadId(f"{json.dumps(image_id[:80])} is no id", remedy)
+    return image_id
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name is this machine's own."""
+    if host.strip("[]").lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def hashed(image_id: str) -> str:
+    """What audit lines call a study; `sha256` of its id, 16 letters."""
+    return hashlib.sha256(image_id.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is let in.
+
+    Args:
+        authenticated: every request brings a token, so others than this machine may ask.
+        upload: bytes of a body with files.
+        audit: file of audit lines; None writes none.
+    """
+
+    authenticated: bool = False
+    upload: int = 256 << 20
+    audit: Path | None = None
+
+
+class Guard:
+    """ASGI application around the server's.
+
+    Args:
+        app: the server.
+        limits: what is let in.
+    """
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], limits: Limits) -> None:
+        self.app, self.limits = app, limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":  # MONAI Label has none
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self.app(scope, receive, send)
+            return
+        passage = _Passage(scope, receive, send, self._limit(scope))
+        refused = self._refusal(scope) or passage.announced()
+        try:
+            if refused:
+                await passage.refuse(*refused)
+            else:
+                await self.app(scope, passage.receive, passage.send)
+        finally:
+            self._note(scope, passage)
+
+    def _limit(self, scope: Scope) -> int:
+        return self.limits.upload if _header(scope, b"content-type").startswith("multipart/") else LONGEST_TEXT
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """Status and sentence of what is not answered, before anything is read."""
+        client = (scope.get("client") or ("",))[0]
+        host = _header(scope, b"host")
+        if not self.limits.authenticated:
+            if not is_loopback(client):
+                return 403, "Authentication is off, so only this machine is answered. Start with authentication, see docs/label.md."
+            if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+                return 403, "Authentication is off, so only the names of this machine are answered. Use http://127.0.0.1 and the port."
+        origin, site = _header(scope, b"origin"), _header(scope, b"sec-fetch-site")
+        foreign = bool(origin) and urlsplit(origin).netloc != host
+        if foreign or (site == "cross-site" and _header(scope, b"sec-fetch-mode") != "navigate"):
+            return 403, "Pages of another origin are not answered. Open the page of this server."
+        path = scope["path"]
+        for method, beginning, remedy in _CLOSED:
+            if method in (None, scope["method"]) and (path == beginning or path.startswith(f"{beginning}/")):
+                return 403, f"{scope['method']} {beginning} is closed in this app. {remedy}"
+        if path.startswith("/session") and "uncompress" in parse_qs(scope.get("query_string", b"").decode("latin-1")):
+            return 422, "Archives are not unpacked. Send the one or two picture files themselves."
+        return None
+
+    def _note(self, scope: Scope, passage: _Passage) -> None:
+        if self.limits.audit is None:
+            return
+        route = getattr(scope.get("route"), "path", None)
+        asked = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        named = (scope.get("path_params") or {}).get("image_id") or next(iter(asked.get("image") or asked.get("label") or ()), None)
+        line = {
+            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "client": (scope.get("client") or (None,))[0],
+            "user": (scope.get("state") or {}).get("user"),
+            "method": scope["method"],
+            "route": route,  # with the names of its parts, not what stood there
+            "study": hashed(str(named)) if named else None,
+            "status": passage.status,
+            "bytes": passage.received,
+            "seconds": round(time.monotonic() - passage.began, 3),
+        }
+        try:
+            append_jsonl(self.limits.audit, [line])
+        except OSError as error:
+            logger.error("the audit line cannot be written (%s)", error.strerror)
+
+
+class _Passage:
+    """One request and its answer on their way through the guard."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        self.scope, self.limit = scope, limit
+        self._receive, self._send = receive, send
+        self.received, self.status, self.began = 0, None, time.monotonic()
+        self._over = self._started = False
+
+    def announced(self) -> tuple[int, str] | None:
+        """The refusal of a body that is said to be too large; nothing of it is read."""
+        length = _header(self.scope, b"content-length")
+        return self._too_large() if length.isdigit() and int(length) > self.limit else None
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """A message of the client; of a body that grows too large nothing more."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.received += len(message.get("body", b""))
+            if self.received > self.limit:
+                self._over = True
+                return {"type": "http.disconnect"}
+        return message
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """A message of the server, with our headers where it answers for the app."""
+        if self._over:
+            if not self._started:
+                await self.refuse(*self._too_large())
+            return
+        if message["type"] == "http.response.start":
+            self._started, self.status = True, message["status"]
+            if self.scope["path"].startswith("/libra"):
+                given = {name.lower() for name, _ in message.get("headers", ())}
+                headers = [*message.get("headers", ()), *(one for one in _HEADERS if one[0] not in given)]
+                message = {**message, "headers": headers}
+        await self._send(message)
+
+    async def refuse(self, status: int, detail: str) -> None:
+        """Answer with a sentence and close."""
+        self._started, self.status = True, status
+        body = json.dumps({"detail": detail}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    def _too_large(self) -> tuple[int, str]:
+        size = f"{self.limit >> 20} MB" if self.limit >= 1 << 20 else f"{self.limit} bytes"
+        return 413, f"The request is larger than the {size} that are taken. Send one or two radiographs, or raise --max-upload."
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name), "")
