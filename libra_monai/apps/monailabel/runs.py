@@ -29,6 +29,7 @@ from libra_monai.paths import inside
 from libra_monai.types import VIEWS
 
 PREPARED, TRAINING, COMPARING, FINISHED, FAILED = "prepared", "training", "comparing", "finished", "failed"
+ABANDONED = "abandoned"
 PICTURES = "pictures"
 OPEN = (PREPARED, TRAINING, COMPARING)  # goes on when it is started again
 
@@ -69,6 +70,8 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """How far it is: `state`, with `step` and `steps` while it trains and `error` if it failed."""
+        if (self.folder / ABANDONED).exists():
+            return {"state": ABANDONED}
         try:
             return json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -82,6 +85,11 @@ class Run:
             more: numbers and sentences, without anything of a patient.
         """
         write_json(self.folder / "state.json", {"state": state, **more})
+
+
+    def abandon(self) -> None:
+        """Give it up for good; its process ends behind the step it is at."""
+        (self.folder / ABANDONED).touch()
 
 
 def list_runs(home: str | Path) -> list[Run]:

@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from libra_monai.apps.monailabel.runs import COMPARING, FAILED, FINISHED, TRAINING, Run
+from libra_monai.apps.monailabel.runs import ABANDONED, COMPARING, FAILED, FINISHED, TRAINING, Run
 from libra_monai.checkpoints.card import MODEL_FILE
+from libra_monai.checkpoints.training import clear_checkpoints
 from libra_monai.errors import ConfigError, LibraError, StudiesFailed, innermost
 from libra_monai.files import hold
 
@@ -66,6 +67,8 @@ class Teller:
 
     def __call__(self, engine: Any) -> None:
         """Behind a step."""
+        if self.run.state()["state"] == ABANDONED:
+            os.kill(os.getpid(), signal.SIGTERM)
         state, now = engine.state, time.monotonic()
         total = state.epoch_length * state.max_epochs
         if now - self.said < _EVERY and state.iteration < total:
@@ -112,6 +115,7 @@ def compare_run(run: Run, teller: Teller) -> None:
     teller.tell(COMPARING, **before)
     found = compare(run.folder.parents[1], run.name, device=str(pick_device(run.request["options"]["device"])))
     teller.tell(FINISHED, **before, passed=not found.reasons, reasons=found.reasons)
+    clear_checkpoints(run.folder / "checkpoints")  # nothing goes on from here
 
 
 def main(folder: str) -> int:
@@ -126,7 +130,7 @@ def main(folder: str) -> int:
     _end_with_parent()
     lock = _alone(run.folder.parent / ".training")
     try:
-        if run.state()["state"] == FINISHED:  # another process has gone on with it meanwhile
+        if run.state()["state"] in (FINISHED, ABANDONED):  # meanwhile
             return 0
         if not (run.model / MODEL_FILE).is_file():
             train_run(run, teller)
