@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--names", nargs=2, metavar="NAME", help="names of the systems (the models named in the files)")
     make.add_argument("--cases", type=int, metavar="N", help="draw this many of the studies both have (all)")
     make.add_argument("--seed", type=int, default=0, help="of the drawing and of each reader's order (0)")
-    make.add_argument("--out", required=True, metavar="DIR", help="folder of the study: <reports>/reader_studies/NAME")
+    make.add_argument("--out", required=True, metavar="DIR", help="folder of the study: <studies>/.libra/reader_studies/NAME")
     told = commands.add_parser("results", help="preferences, errors, agreement")
     told.add_argument("folder", metavar="DIR", help="folder of the study")
 
@@ -81,6 +81,8 @@ def _models(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 def _case(study: str, names: list[str], one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """A case: two drafts with what heads them, and the prior that one of them used."""
+    from libra_monai.outputs.names import file_name  # ids of the label app
+
     drafts = []
     for name, draft in zip(names, (one, other), strict=True):
         texts = {key: draft.get(key) for key in ("findings", "impression")}
@@ -88,7 +90,7 @@ def _case(study: str, names: list[str], one: Mapping[str, Any], other: Mapping[s
             texts["findings"] = draft.get("prediction") or ""
         drafts.append({"system": name, **texts, "marks": draft.get("marks") or []})
     prior = one.get("prior_study_id") or other.get("prior_study_id")
-    return {"case": study, "image": study, "prior": prior, "drafts": drafts}
+    return {"case": study, "image": file_name(study), "prior": file_name(str(prior)) if prior else None, "drafts": drafts}
 
 
 def _results(args: argparse.Namespace) -> int:

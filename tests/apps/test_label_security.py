@@ -131,9 +131,8 @@ def test_uploads_that_cannot_be_drafted_are_refused_and_leave_nothing(server, tm
     a, b, ct = (server.studies / f"{name}.dcm" for name in ("a", "b", "ct"))
     for paths, words in (
         ((b, stranger), "of two patients (another patient identifier)"),
-        ((a, b), "dated after the current picture"),
-        ((ct,), "the current picture: modality 'CT'"),
-        ((b, ct), "the prior picture: modality 'CT'"),
+        ((ct,), "its modality is 'CT'"),
+        ((b, ct), "the prior picture: the picture is no radiograph"),
         ((cut,), "the current picture: "),
         ((junk,), "no DICOM, PNG or JPEG file"),
         ((a, b, a), "3 files were sent"),
@@ -142,7 +141,16 @@ def test_uploads_that_cannot_be_drafted_are_refused_and_leave_nothing(server, tm
         answer = _sent(server, *paths)
         assert answer.status_code == 422 and words in answer.json()["detail"], answer.text
         assert "DOE" not in answer.text and "ROE" not in answer.text
+    wrong = _sent(server, current=a, prior=b)
+    assert wrong.status_code == 422 and "dated after the current picture" in wrong.json()["detail"]
     assert sorted((server.studies / ".libra" / "uploads").iterdir()) == before
+
+
+def test_of_two_files_without_names_the_later_one_is_the_current_one(server):
+    ways = [_sent(server, *(server.studies / f"{name}.dcm" for name in order)).json()["image"] for order in ("ab", "ba")]
+    for image in ways:
+        told = server.get(f"/libra/studies/{image}").json()
+        assert told["date"] == "2150-03-02" and told["priors"][0]["date"] == "2150-03-01"
 
 
 def _asked(app, headers, chunks=()):

@@ -20,7 +20,7 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.utils.sessions import Sessions
 
 from libra_monai import __version__, paths
-from libra_monai.apps.monailabel import approval, auth, reader_study, routes
+from libra_monai.apps.monailabel import approval, auth, reader_study, routes, store_back
 from libra_monai.apps.monailabel.context import MODEL, Context, StudiesAndUploads, keeping
 from libra_monai.apps.monailabel.datastore import LabelDatastore
 from libra_monai.apps.monailabel.infer import DESCRIPTION, OneByOne, ReportInfer
@@ -33,12 +33,12 @@ from libra_monai.apps.monailabel.security import Guard, Limits
 from libra_monai.apps.monailabel.service import DraftService
 from libra_monai.apps.monailabel.strategies import strategies
 from libra_monai.apps.monailabel.studies import Studies
-from libra_monai.apps.monailabel import training
-from libra_monai.apps.monailabel.training import Learning, trainers
+from libra_monai.apps.monailabel.training import Learning, resume, trainers
 from libra_monai.apps.monailabel.uploads import Uploads
 from libra_monai.checkpoints import load_pretrained
 from libra_monai.checkpoints.loaded import LoadedModel
 from libra_monai.engines import pick_device, pick_dtype
+from libra_monai.errors import ConfigError
 from libra_monai.files import check_writable
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class LibraApp(MONAILabelApp):
 
     def init_trainers(self) -> dict[str, Any]:
         """Training from corrections."""
-        return trainers(Learning(self.home, self.all_studies, self.reports, self.base, privacy=self.options.privacy))
+        return trainers(Learning(self.home, self.all_studies, self.reports, self.base, privacy=self.options.privacy, device=self.options.device))
 
     def init_strategies(self) -> dict[str, Any]:
         """Orders of training."""
@@ -120,8 +120,7 @@ class LibraApp(MONAILabelApp):
         super().on_init_complete()
         self.attach(app)
         approval.follow(self.home, self.base, self.context.service.swap, self._stop)
-        if hasattr(training, "resume"):
-            training.resume(self.home, lambda state: logger.info("training: %s", state.get("state")))
+        resume(self.home, lambda state: logger.info("training: %s", state.get("state")))
 
     def attach(self, app: FastAPI) -> None:
         """Put our routes, authentication and guard into a server.
@@ -133,6 +132,9 @@ class LibraApp(MONAILabelApp):
         auth.protect(app)
         reader_study.attach(app, context)
         routes.attach(app, context)
+        archive = getattr(self.all_studies.studies, "archive", None)
+        if archive is not None:
+            store_back.attach(app, context, store_back.StoreBack(archive, self.options.store_back))
 
         @app.get("/info/", tags=["App"], dependencies=[Depends(context.reader)])
         def info() -> dict[str, Any]:
@@ -154,7 +156,10 @@ class LibraApp(MONAILabelApp):
         if self.studies.startswith(("http://", "https://")):
             from libra_monai.apps.monailabel.dicomweb import open_archive
 
-            return open_archive(self.studies, self.home, rule=options.rule, dated=options.dated, refresh=options.refresh)
+            looked = {"rule": options.rule, "dated": options.dated, "refresh": options.refresh, "days": options.days, "most": options.most}
+            return open_archive(self.studies, self.home, **looked)
+        if options.store_back:
+            raise ConfigError("--store-back was given for a folder", "It is for the studies of a DICOMweb server.")
         return LocalStudies(self.studies, self.home, options.rule, options.refresh, options.dated)
 
     def _load(self, folder: str) -> LoadedModel:

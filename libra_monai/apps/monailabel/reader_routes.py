@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
@@ -67,29 +67,31 @@ class Studies:
             return self._open[name][1]
 
 
-def router(root: Path) -> APIRouter:
+def router(root: Path, reader: Callable[..., Any], writer: Callable[..., Any]) -> APIRouter:
     """The routes.
 
     Args:
         root: folder of the studies' folders.
+        reader, writer: dependencies that raise if the user may not read, or not keep anything.
     """
+    reads, writes = [Depends(reader)], [Depends(writer)]
     routes, studies = APIRouter(prefix="/libra", tags=["Libra"]), Studies(root)
 
     @routes.get("/change-words")
     def change_words() -> dict[str, Any]:
         return {"pattern": change_pattern(), "levels": [{"from": bound, "word": word} for bound, word in LEVELS]}
 
-    @routes.get("/reader-study")
+    @routes.get("/reader-study", dependencies=reads)
     def names() -> dict[str, list[str]]:
         return {"studies": studies.names()}
 
-    @routes.get("/reader-study/{name}")
+    @routes.get("/reader-study/{name}", dependencies=reads)
     def cases(name: str, reader: Annotated[str, Query(max_length=64)]) -> dict[str, Any]:
         study = studies.find(name)
         _or_status(422, lambda: check_name(reader, "reader"))
         return _or_status(409, lambda: _cases(study, reader))
 
-    @routes.put("/reader-study/{name}/answers/{case:path}")
+    @routes.put("/reader-study/{name}/answers/{case:path}", dependencies=writes)
     def answer(name: str, case: str, given: Answer) -> dict[str, Any]:
         study = studies.find(name)
         kept = _or_status(
@@ -97,15 +99,15 @@ def router(root: Path) -> APIRouter:
         )
         return {"answer": kept, "answered": len(study.answers(given.reader)), "of": len(study.cases)}
 
-    @routes.get("/reader-study/{name}/results")
+    @routes.get("/reader-study/{name}/results", dependencies=reads)
     def told(name: str) -> dict[str, Any]:
         return results(_finished(studies.find(name)))
 
-    @routes.get("/reader-study/{name}/answers.csv")
+    @routes.get("/reader-study/{name}/answers.csv", dependencies=reads)
     def answers_table(name: str) -> PlainTextResponse:
         return _table(answers_csv(_finished(studies.find(name))), f"{name}-answers.csv")
 
-    @routes.get("/reader-study/{name}/agreement.csv")
+    @routes.get("/reader-study/{name}/agreement.csv", dependencies=reads)
     def agreement_table(name: str) -> PlainTextResponse:
         return _table(agreement_csv(_finished(studies.find(name))), f"{name}-agreement.csv")
 

@@ -286,10 +286,9 @@ def attach(app: Any, context: Any) -> None:
 
     Args:
         app: FastAPI application.
-        context: of the label app; the studies lie in `reader_studies` beside its reports.
+        context: of the label app; the studies lie in `reader_studies` of its own folder.
     """
-    from fastapi import Depends  # a server has FastAPI, the command need not
+    from libra_monai.apps.monailabel.reader_routes import router  # a server has FastAPI, the command need not
 
-    from libra_monai.apps.monailabel.reader_routes import router
-
-    app.include_router(router(Path(context.reports.root) / STUDIES), dependencies=[Depends(context.reader)])
+    root = Path(context.home or context.reports.root) / STUDIES
+    app.include_router(router(root, context.reader, context.writer))

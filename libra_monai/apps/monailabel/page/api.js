@@ -2,6 +2,8 @@
 // Talks to the server this page came from, and to nothing else. All addresses are relative to this file's folder, so that
 // the page also works behind a prefix.
 
+import { credentials, signIn } from "./sign-in.js";
+
 export const BASE = new URL("../", import.meta.url);
 
 /** An answer of the server that is no success; the message is its sentence, which names the remedy. */
@@ -44,15 +46,26 @@ export async function picture(id, side, signal) {
   return { pixels: littleEndian(raw), rows, columns, low: number("X-Low"), high: number("X-High"), bits: number("X-Bits") };
 }
 
+/** A file of the server to the reader's downloads; a plain link could not say who asks. */
+export async function download(path, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await (await send(path, {})).blob());
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
 async function send(path, request) {
   let answer;
+  const headers = { ...request.headers, ...credentials() };
   try {
-    answer = await fetch(new URL(path, BASE), { cache: "no-store", ...request });
+    answer = await fetch(new URL(path, BASE), { cache: "no-store", ...request, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ServerError(0, "the server does not answer. Start it again, then press R.");
   }
   if (answer.ok) return answer;
+  if (answer.status === 401 && (await signIn())) return send(path, request);
   let detail = null;
   try {
     detail = (await answer.json()).detail;

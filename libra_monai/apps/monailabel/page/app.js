@@ -2,14 +2,13 @@
 // The page to read and correct drafts: puts list, pictures, report and keys together.
 
 import { ask, upload } from "./api.js";
-import { Keys, toggleHelp } from "./keys.js";
+import { Keys, keepMarkInSight, toggleHelp } from "./keys.js";
 import { OpenStudy } from "./study.js";
 import { copy, element, plainText, setMarks } from "./text.js";
-import { Viewer } from "./viewer.js";
+import { Viewer, viewingKeys } from "./viewer.js";
 import { Worklist } from "./worklist.js";
 
 const at = (id) => document.getElementById(id);
-const STEP = 60; // pixels a key moves the picture
 
 let fading = null;
 
@@ -38,7 +37,7 @@ async function load() {
     at("model").textContent = `${told.model.name} ${told.model.version}${told.model.synthetic ? " · synthetic" : ""}`;
     choices("prompt", told.prompts);
     choices("decoding", told.decodings);
-    at("readers").hidden = !told.reader_studies;
+    at("readers").hidden = !(await ask("GET", "reader-study")).studies.length;
     worklist.take(told.studies);
     if (study.id === null) worklist.step(0);
   } catch (error) {
@@ -57,8 +56,8 @@ async function openFiles(files) {
   if (!files.length) return;
   try {
     const { image } = await upload("uploads", files);
-    await load();
-    study.open(image);
+    worklist.add(await ask("GET", `studies/${encodeURIComponent(image)}`));
+    await study.open(image);
   } catch (error) {
     say(`Not opened: ${error.message}`, true);
   }
@@ -78,6 +77,12 @@ function toggleDifference() {
   at("changes").hidden = !at("changes").hidden;
   at("difference").setAttribute("aria-pressed", String(!at("changes").hidden));
   study.showTally();
+  at("changes").scrollIntoView({ block: "nearest" });
+}
+
+function toggleEvidence() {
+  at("evidence").open = !at("evidence").open;
+  at("evidence").scrollIntoView({ block: "nearest" });
 }
 
 function edit(name) {
@@ -96,8 +101,8 @@ const either = () => (viewers.current.image ? viewers.current : viewers.prior);
 const row = (group, keys, shown, label, run, more = {}) => ({ group, keys, shown, label, run, ...more });
 
 const keys = new Keys([
-  row("Studies", ["j"], "J", "next study", () => worklist.step(1), { bar: "next" }),
-  row("Studies", ["k"], "K", "study before", () => worklist.step(-1), { bar: "before" }),
+  row("Studies", ["j"], "J", "next study", () => worklist.step(1), { bar: "next, before", both: "J K" }),
+  row("Studies", ["k"], "K", "study before", () => worklist.step(-1)),
   row("Studies", ["n"], "N", "next not corrected", () => worklist.nextOpen() || say("All studies shown are corrected."), { bar: true }),
   row("Studies", ["/"], "/", "filter the list", () => at("filter").focus()),
   row("Studies", ["o"], "O", "open files: current, or current and prior", () => at("files").click()),
@@ -107,7 +112,7 @@ const keys = new Keys([
   row("Draft", ["]"], "]", "older prior, at the end none", () => study.stepPrior(1)),
   row("Draft", ["p"], "P", "choose the prior from the list", () => at("priors").focus(), { bar: "prior" }),
   row("Draft", ["0"], "0", "no prior", () => study.stepPrior(null), { bar: true }),
-  row("Draft", ["v"], "V", "evidence of each sentence", () => (at("evidence").open = !at("evidence").open), { bar: "evidence" }),
+  row("Draft", ["v"], "V", "evidence of each sentence", toggleEvidence, { bar: "evidence" }),
   row("Report", ["e"], "E", "edit the findings", () => edit("findings"), { bar: "findings" }),
   row("Report", ["i"], "I", "edit the impression", () => edit("impression"), { bar: "impression" }),
   row("Report", ["ctrl+s", "ctrl+enter"], "Ctrl S", "save", () => study.save(), { bar: true, typing: true }),
@@ -115,23 +120,11 @@ const keys = new Keys([
   row("Report", ["u"], "U", "back to the draft's text", () => study.restore()),
   row("Report", ["c"], "C", "copy as plain text", copyText, { bar: "copy" }),
   row("Report", ["escape"], "Esc", "leave a field; cancel a draft", escape, { bar: "leave field", typing: true }),
-  row("Pictures", ["+", "="], "+", "zoom in", () => either().zoomBy(1.25), { bar: "zoom" }),
-  row("Pictures", ["-", "_"], "−", "zoom out", () => either().zoomBy(0.8)),
-  row("Pictures", ["arrowup"], "↑", "brighter (level down)", () => either().windowBy(-0.04, 0), { bar: "level" }),
-  row("Pictures", ["arrowdown"], "↓", "darker (level up)", () => either().windowBy(0.04, 0)),
-  row("Pictures", ["arrowleft"], "←", "narrower window, more contrast", () => either().windowBy(0, -0.06), { bar: "width" }),
-  row("Pictures", ["arrowright"], "→", "wider window, less contrast", () => either().windowBy(0, 0.06)),
-  row("Pictures", ["shift+arrowup", "shift+arrowdown", "shift+arrowleft", "shift+arrowright"], "Shift ↑↓←→", "move", pan),
-  row("Pictures", ["b"], "B", "black and white exchanged", () => either().invert()),
-  row("Pictures", ["f"], "F", "whole picture, its own window", () => either().reset(), { bar: "fit" }),
+  ...viewingKeys(row, either, "b"),
   row("Help", ["?"], "?", "all keys", () => toggleHelp(at("help")), { bar: true }),
 ]);
 
-function pan(name) {
-  const moves = { up: [0, STEP], down: [0, -STEP], left: [STEP, 0], right: [-STEP, 0] };
-  either().panBy(...moves[name.replace("shift+arrow", "")]);
-}
-
+keepMarkInSight(at("mark"));
 keys.fillBar(at("keys"));
 keys.fillList(at("help-keys"));
 at("help-button").addEventListener("click", () => toggleHelp(at("help")));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shows a draft: sections with change words and strength marked, warnings, and the table of evidence.
+// Shows a draft: sections with change words and strength marked, warnings, and the numbers of evidence.
 
 import { element, level, markChanges, markSentences } from "./text.js";
 
@@ -25,27 +25,18 @@ function section(name, draft) {
   return element("div", written ? "section" : "section fixed", [element("h3", "", name), body]);
 }
 
-/** The table of evidence; null where the draft has none. */
+/** The numbers behind each sentence; null where the draft has none. */
 export function evidenceNodes(draft) {
   if (!draft || !draft.evidence || !draft.evidence.length) return null;
-  const columns = ["sentence", "score", "mean log-prob.", "lowest", "owed to the pictures", "owed to the prior"];
-  const head = element("tr", "", columns.map((name, place) => heading(name, place > 0)));
   const rows = draft.evidence.map((one) => {
     const numbers = [
-      `${level(one.score)} ${one.score.toFixed(2)}`, one.mean_log_prob.toFixed(2), one.min_log_prob.toFixed(2),
-      signed(one.image_contrast), signed(one.prior_contrast),
+      `${level(one.score)} ${one.score.toFixed(2)}`,
+      `mean log-probability ${signed(one.mean_log_prob)}, lowest ${signed(one.min_log_prob)}`,
+      `owed to the pictures ${signed(one.image_contrast)}, to the prior ${signed(one.prior_contrast)}`,
     ];
-    return element("tr", "", [element("td", "", markChanges(one.text)), ...numbers.map((text) => element("td", "number", text))]);
+    return element("li", level(one.score), [element("p", "", markChanges(one.text)), element("p", "numbers", numbers.join(" · "))]);
   });
-  const table = element("table", "", [element("thead", "", [head]), element("tbody", "", rows)]);
-  const note = element("p", "soft legend", draft.evidence_note || "");
-  return [element("div", "scroll", [table]), note];
-}
-
-function heading(name, number) {
-  const cell = element("th", number ? "number" : "", name);
-  cell.scope = "col";
-  return cell;
+  return [element("ol", "", rows), element("p", "soft legend", draft.evidence_note || "")];
 }
 
 const signed = (value) => (value === null || value === undefined ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`);

@@ -8,7 +8,7 @@ const TYPING = "textarea, input:not([type=checkbox]):not([type=radio]), select";
 export class Keys {
   /**
    * @param table  `[{group, keys, shown, label, run, bar, typing}]`: `keys` as `event.key` in lower case, with "ctrl+" or
-   *   "shift+" before it; `bar`: also in the bar below; `typing`: also while a text field has the focus
+   *   "shift+" before it; `bar`: also in the bar below, `both`: there with its counterpart; `typing`: also while a text field has the focus
    */
   constructor(table) {
     this.table = table;
@@ -17,20 +17,23 @@ export class Keys {
 
   pressed(event) {
     if (event.isComposing || event.altKey) return;
-    const name = keyName(event);
+    const names = keyNames(event);
     const typing = event.target instanceof Element && event.target.matches(TYPING);
     const dialog = document.querySelector("dialog[open]");
-    if (dialog && name !== "?") return; // a dialog has its own keys
-    if ((name === "enter" || name === " ") && event.target instanceof Element && event.target.matches("button, summary, a")) return;
-    const entry = this.table.find((one) => one.keys.includes(name) && (!typing || one.typing));
-    if (!entry) return;
-    event.preventDefault();
-    entry.run(name);
+    if (dialog && !names.includes("?")) return; // a dialog has its own keys
+    if (["Enter", " "].includes(event.key) && event.target instanceof Element && event.target.matches("button, summary, a")) return;
+    for (const name of names) {
+      const entry = this.table.find((one) => one.keys.includes(name) && (!typing || one.typing));
+      if (!entry) continue;
+      event.preventDefault();
+      entry.run(name);
+      return;
+    }
   }
 
   /** Show the most used keys. */
   fillBar(bar) {
-    bar.replaceChildren(...this.table.filter((one) => one.bar).map((one) => hint(one, one.bar === true ? one.label : one.bar)));
+    bar.replaceChildren(...this.table.filter((one) => one.bar).map((one) => hint(one.both || one.shown, one.bar === true ? one.label : one.bar)));
   }
 
   /** Show all keys, by group. */
@@ -38,22 +41,24 @@ export class Keys {
     const groups = [...new Set(this.table.map((one) => one.group))];
     list.replaceChildren(
       ...groups.map((group) => {
-        const rows = this.table.filter((one) => one.group === group).map((one) => hint(one, one.label));
+        const rows = this.table.filter((one) => one.group === group).map((one) => hint(one.shown, one.label));
         return element("section", "", [element("h3", "", group), ...rows]);
       }),
     );
   }
 }
 
-function keyName(event) {
+/** What a key is called: digits first by their place, since Shift and keyboards change their sign; else by its sign. */
+function keyNames(event) {
   const name = event.key.toLowerCase();
-  const letter = event.key.length === 1;
-  const shift = event.shiftKey && (!letter || name === " ") ? "shift+" : "";
-  return `${event.ctrlKey || event.metaKey ? "ctrl+" : ""}${shift}${name}`;
+  const control = event.ctrlKey || event.metaKey ? "ctrl+" : "";
+  const shift = event.shiftKey ? "shift+" : "";
+  const names = /^Digit\d$/.test(event.code) ? [`${control}${shift}${event.code.slice(5)}`] : [];
+  return [...names, `${control}${event.key.length > 1 ? shift : ""}${name}`];
 }
 
-function hint(entry, label) {
-  const caps = entry.shown.split(" ").map((cap) => element("kbd", "", cap));
+function hint(shown, label) {
+  const caps = shown.split(" ").map((cap) => element("kbd", "", cap));
   return element("span", "key", [...caps, element("span", "", label)]);
 }
 
@@ -61,4 +66,10 @@ function hint(entry, label) {
 export function toggleHelp(dialog) {
   if (dialog.open) dialog.close();
   else dialog.showModal();
+}
+
+/** Dialogs darken the page below the mark, never the mark: tell the style sheet how high it is. */
+export function keepMarkInSight(mark) {
+  const measure = () => document.documentElement.style.setProperty("--mark-height", `${mark.offsetHeight}px`);
+  new ResizeObserver(measure).observe(mark);
 }

@@ -6,7 +6,7 @@ import { ask } from "./api.js";
 import { Clock } from "./clock.js";
 import { draftNodes, evidenceNodes, legendNodes } from "./draft.js";
 import { differenceNodes, element, joinedText, wordsChanged } from "./text.js";
-import { gap, when } from "./worklist.js";
+import { gap, short, when } from "./worklist.js";
 
 const POLL = 400; // milliseconds between two looks at a job
 const NONE = ""; // value of "no prior" among the choices
@@ -28,6 +28,7 @@ export class OpenStudy {
     for (const name of SECTIONS) at(name).addEventListener("input", () => this.typed());
     at("priors").addEventListener("change", () => this.choosePrior());
     setInterval(() => this.showClock(), 500);
+    new ResizeObserver(() => SECTIONS.forEach((name) => grow(at(name)))).observe(document.querySelector(".sheet"));
   }
 
   /** Open a study by its id. */
@@ -36,7 +37,7 @@ export class OpenStudy {
     this.id = id;
     this.study = this.draft = this.base = null;
     this.worklist.select(id);
-    this.viewers.current.show(null, id, "loading…");
+    this.viewers.current.show(null, short(id), "loading…");
     this.viewers.prior.show(null, "", "");
     this.showDraft();
     this.put({});
@@ -44,7 +45,7 @@ export class OpenStudy {
     try {
       study = await ask("GET", `studies/${encodeURIComponent(id)}`);
     } catch (error) {
-      if (this.id === id) this.viewers.current.show(null, id, error.message);
+      if (this.id === id) this.viewers.current.show(null, short(id), error.message);
       return;
     }
     if (this.id !== id) return; // the reader has gone on
@@ -93,8 +94,13 @@ export class OpenStudy {
       return option(one.id, `${about}${one.id === prior ? " (by the rule)" : ""}`);
     });
     at("priors").replaceChildren(...choices, option(NONE, `no prior${prior ? "" : " (by the rule)"}`));
-    const used = this.draft ? this.draft.prior : prior;
+    const used = this.draft ? this.used() : prior;
     at("priors").value = priors.some((one) => one.id === used) ? used : NONE;
+  }
+
+  /** The prior that the draft used, or null. */
+  used() {
+    return this.draft && this.draft.prior_used ? this.draft.prior_study_id : null;
   }
 
   /** Step through the choices; null chooses none. */
@@ -180,12 +186,12 @@ export class OpenStudy {
 
   showDraft() {
     const draft = this.draft;
-    const prior = draft && (draft.prior_used ? "compared with a prior" : "no prior used");
-    at("draft-about").textContent = draft ? `${draft.model} · ${prior}` : "";
+    const about = draft && [draft.model, draft.prior_used ? "compared with a prior" : "no prior used", draft.decoding, took(draft)];
+    at("draft-about").textContent = draft ? about.filter(Boolean).join(" · ") : "";
     at("draft").replaceChildren(...draftNodes(draft));
     const evidence = evidenceNodes(draft);
     at("evidence").hidden = !evidence;
-    at("evidence-table").replaceChildren(...(evidence || []));
+    at("evidence-list").replaceChildren(...(evidence || []));
     at("legend").hidden = !draft;
     at("legend").replaceChildren(...(draft ? legendNodes(draft) : []));
     at("copy").disabled = at("restore").disabled = !draft;
@@ -195,8 +201,8 @@ export class OpenStudy {
   /** Say so if the draft was written with another prior than the one on screen. */
   showStale() {
     const chosen = at("priors").value || null;
-    const stale = Boolean(this.draft) && this.draft.prior !== chosen;
-    const used = this.study?.priors.find((one) => one.id === this.draft?.prior);
+    const stale = Boolean(this.draft) && this.used() !== chosen;
+    const used = this.study?.priors.find((one) => one.id === this.used());
     at("stale").hidden = !stale;
     at("stale").textContent = stale
       ? `This draft ${used ? `compares with ${when(used)}` : "used no prior"}, not what is on the left. D drafts again.`
@@ -220,6 +226,7 @@ export class OpenStudy {
   }
 
   typed(refill = true) {
+    SECTIONS.forEach((name) => grow(at(name)));
     this.showTally();
     const edited = this.edited();
     if (refill && edited !== this.wasEdited) this.worklist.fill();
@@ -275,6 +282,14 @@ export class OpenStudy {
       this.say(`Not saved: ${error.message}`, true);
     }
   }
+}
+
+const took = (draft) => (draft.latencies ? `${draft.latencies.draft.toFixed(1)} s` : "");
+
+/** A text field as high as its text. */
+export function grow(field) {
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight + 2}px`;
 }
 
 function option(value, text) {

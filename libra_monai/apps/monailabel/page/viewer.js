@@ -7,6 +7,7 @@ import { picture } from "./api.js";
 const SIDE = 1024; // pixels asked for at first
 const DETAIL = 4096; // and once the reader zooms beyond them
 const MOST = 16; // largest zoom
+const STEP = 60; // pixels a key moves the picture
 const KEPT = 8; // pictures kept in memory
 
 const kept = new Map();
@@ -58,6 +59,13 @@ export class Viewer {
     } catch (error) {
       if (error.name !== "AbortError" && this.id === id) this.say(caption, error.message);
     }
+  }
+
+  /** What stands above the picture, from parts; absent ones are left out. */
+  name(parts) {
+    const caption = parts.filter(Boolean).join(" · ");
+    this.figure.querySelector(".caption").textContent = caption;
+    this.canvas.setAttribute("aria-label", caption);
   }
 
   /** Words above and in place of the picture. */
@@ -248,4 +256,27 @@ export class Viewer {
     const [x, y] = [event.clientX - box.left - box.width / 2, event.clientY - box.top - box.height / 2];
     this.zoomBy(Math.exp(-event.deltaY / 500), x * ratio, y * ratio);
   }
+}
+
+/**
+ * Rows of the table of keys that move the pictures.
+ * @param row     makes a row
+ * @param viewer  gives the viewer that stands for the pair
+ * @param invert  the letter that exchanges black and white
+ */
+export function viewingKeys(row, viewer, invert) {
+  const moves = { up: [0, STEP], down: [0, -STEP], left: [STEP, 0], right: [-STEP, 0] };
+  const pan = (name) => viewer().panBy(...moves[name.replace("shift+arrow", "")]);
+  const arrows = Object.keys(moves).map((name) => `shift+arrow${name}`);
+  return [
+    row("Pictures", ["+", "="], "+", "zoom in", () => viewer().zoomBy(1.25), { bar: "zoom", both: "+ −" }),
+    row("Pictures", ["-", "_"], "−", "zoom out", () => viewer().zoomBy(0.8)),
+    row("Pictures", ["arrowup"], "↑", "brighter (level down)", () => viewer().windowBy(-0.04, 0), { bar: "level", both: "↑ ↓" }),
+    row("Pictures", ["arrowdown"], "↓", "darker (level up)", () => viewer().windowBy(0.04, 0)),
+    row("Pictures", ["arrowleft"], "←", "narrower window, more contrast", () => viewer().windowBy(0, -0.06), { bar: "width", both: "← →" }),
+    row("Pictures", ["arrowright"], "→", "wider window, less contrast", () => viewer().windowBy(0, 0.06)),
+    row("Pictures", arrows, "Shift ↑↓←→", "move", pan),
+    row("Pictures", [invert], invert.toUpperCase(), "black and white exchanged", () => viewer().invert()),
+    row("Pictures", ["f"], "F", "whole picture, its own window", () => viewer().reset(), { bar: "fit" }),
+  ];
 }

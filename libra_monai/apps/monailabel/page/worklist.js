@@ -18,6 +18,11 @@ export function gap(hours) {
   return hours < 48 ? `${Math.round(hours)} hours before` : `${Math.round(hours / 24)} days before`;
 }
 
+/** An identifier that fits into a line: the ends of a long one tell more than its middle. */
+export function short(id) {
+  return id.length > 24 ? `${id.slice(0, 10)}…${id.slice(-9)}` : id;
+}
+
 export class Worklist {
   /**
    * @param list    the ordered list
@@ -26,7 +31,7 @@ export class Worklist {
    * @param open    called with the id of a chosen study
    */
   constructor(list, filter, counts, open) {
-    Object.assign(this, { list, filter, counts, open, studies: [], current: null, unsaved: () => false });
+    Object.assign(this, { list, filter, counts, open, studies: [], uploaded: [], current: null, unsaved: () => false });
     filter.addEventListener("input", () => this.fill());
     filter.addEventListener("keydown", (event) => {
       if (event.key !== "Enter") return;
@@ -36,10 +41,19 @@ export class Worklist {
     });
   }
 
-  /** Take the studies of the server. */
+  /** Take the studies of the server; those uploaded stay at the top while the page is open. */
   take(studies) {
-    this.studies = studies;
+    const listed = new Set(studies.map((study) => study.id));
+    this.uploaded = this.uploaded.filter((study) => !listed.has(study.id));
+    this.studies = [...this.uploaded, ...studies];
     this.fill();
+  }
+
+  /** Put an uploaded study, which the server does not list, at the top. */
+  add(study) {
+    const state = study.corrected ? "corrected" : study.draft ? "drafted" : "new";
+    this.uploaded = [{ ...study, state }, ...this.uploaded];
+    this.take(this.studies.filter((one) => !this.uploaded.some((other) => other.id === one.id)));
   }
 
   get shown() {
@@ -61,9 +75,11 @@ export class Worklist {
     const state = this.unsaved(study.id) ? "unsaved" : study.state;
     const sign = element("span", `state ${state}`, SIGNS[state] || SIGNS.new);
     sign.setAttribute("aria-hidden", "true");
-    const about = [state, when(study), study.view || "view not known", study.prior ? "with prior" : "no prior"].join(" · ");
-    const row = element("button", "", [sign, element("span", "id", study.id), element("span", "about", about)]);
+    const about = `${study.view || "view not known"} · ${state} · ${study.prior ? "prior" : "no prior"}`;
+    const title = element("span", "title", study.date ? when(study) : short(study.id));
+    const row = element("button", "", [sign, title, element("span", "about", about), element("span", "about id", short(study.id))]);
     row.type = "button";
+    row.title = study.id;
     row.tabIndex = study.id === this.current ? 0 : -1;
     if (study.id === this.current) row.setAttribute("aria-current", "true");
     row.addEventListener("click", () => this.open(study.id));
