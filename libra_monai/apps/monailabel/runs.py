@@ -29,7 +29,7 @@ from libra_monai.paths import inside
 from libra_monai.types import VIEWS
 
 PREPARED, TRAINING, COMPARING, FINISHED, FAILED = "prepared", "training", "comparing", "finished", "failed"
-ABANDONED = "abandoned"
+ABANDONED, HALT = "abandoned", ".halt"
 PICTURES = "pictures"
 OPEN = (PREPARED, TRAINING, COMPARING)  # goes on when it is started again
 
@@ -100,6 +100,16 @@ def list_runs(home: str | Path) -> list[Run]:
     """
     folders = [path for path in _parent(home).glob("*") if (path / "request.json").is_file() and not path.name.startswith(".")]
     return sorted((Run(path) for path in folders), key=lambda run: run.request["number"])
+
+
+def halt_trainings(home: str | Path) -> None:
+    """Ask the training that runs to save and end; it goes on when it is started again.
+
+    Args:
+        home: folder of the app's own files.
+    """
+    if _parent(home).is_dir():
+        (_parent(home) / HALT).touch()
 
 
 def find_run(home: str | Path, name: str) -> Run:
