@@ -5,10 +5,13 @@ EXTRAS ?= dev
 TORCH_INDEX ?=
 LIBRA = $(VENV)/bin/libra-monai
 
-.PHONY: install demo test test-slow tiny-model bench doctor
+.PHONY: install label demo test test-slow tiny-model bench doctor
 
 install:
 	@$(PYTHON) -m libra_monai install --venv "$(VENV)" --extras "$(EXTRAS)" --torch-index "$(TORCH_INDEX)"
+
+label: install
+	@$(LIBRA) label --install
 
 demo: install
 	@$(LIBRA) demo

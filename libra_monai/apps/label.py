@@ -11,6 +11,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-gap", type=float, metavar="HOURS", help="priors further back are not used (no limit)")
     parser.add_argument("--undated", action="store_true", help="trust dates in the future, which de-identified archives have")
     parser.add_argument("--privacy", default="identifiable", metavar="WORD", help="of the studies: synthetic, de-identified or identifiable (identifiable)")
+    parser.add_argument("--store-back", action="store_true", help="drafts may be stored in the archive as SR, when asked to (they stay here)")
+    parser.add_argument("--days", type=int, metavar="N", help="the worklist of an archive goes back so many days (no limit)")
+    parser.add_argument("--most", type=int, default=200, metavar="N", help="studies in the worklist of an archive (200)")
     parser.add_argument("--device", default="auto", help="auto, cpu, or a torch device")
     parser.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16")
     decide.arguments(parser)
@@ -87,9 +91,9 @@ def _set_environment(args: argparse.Namespace) -> None:
     """MONAI Label's settings, for this process and for those it starts; before it is imported."""
     from libra_monai.apps.monailabel.options import Options
 
-    names = ("model", "device", "dtype", "seconds", "queue", "max_upload", "prior_rule", "max_gap", "privacy")
+    names = ("model", "device", "dtype", "seconds", "queue", "max_upload", "prior_rule", "max_gap", "privacy", "days", "most")
     conf = {name: str(getattr(args, name)) for name in names if getattr(args, name) is not None}
-    conf["dated"] = str(not args.undated).lower()
+    conf |= {"dated": str(not args.undated).lower(), "store_back": str(args.store_back).lower()}
     if args.model:
         conf["model"] = str(Path(args.model).resolve())
     Options.of(conf)
@@ -124,6 +128,8 @@ def _serve(args: argparse.Namespace) -> int:
 
     instance = app_instance()  # here, so that its errors are told as the command's
     server = _server(app, args)
+    for kind in (signal.SIGINT, signal.SIGTERM):  # the server ends by them, and sends them again when it has ended
+        signal.signal(kind, lambda *_: None)
     try:
         server.run()
     finally:

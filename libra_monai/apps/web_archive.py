@@ -23,7 +23,7 @@ from libra_monai.files import replacing
 from libra_monai.transforms.tags import quiet
 
 PAGE = 100  # rows asked for at once; servers give no fewer unless there are no more
-_LOGGERS = ("dicomweb_client", "urllib3")
+_LOGGERS = ("dicomweb_client", "urllib3", "retrying")
 _ROW = (
     "StudyInstanceUID", "StudyDate", "StudyTime", "PatientID", "ModalitiesInStudy", "NumberOfStudyRelatedInstances",
 )  # fmt: skip
@@ -181,6 +181,8 @@ def _save(dataset: Dataset, path: Path) -> None:
 
 def _dataset(row: Mapping[str, Any], keywords: Iterable[str]) -> Dataset:
     """The attributes of an answer that were asked for, without those that cannot be understood."""
+    if not isinstance(row, Mapping):  # such as the names that Orthanc's own interface gives for the same path
+        raise TypeError("no DICOM JSON")
     dataset = Dataset()
     for keyword in keywords:
         tag = f"{tag_for_keyword(keyword):08X}"

@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import venv
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -54,6 +56,34 @@ def test_the_wheel_works_alone_in_an_empty_directory(wheel_env, tmp_path):
     _run([wheel_env / "libra-monai", "run", "train", "stage/align", "--max_epochs", "1", "--train_limit", "4",
           "--val_limit", "2"], tmp_path)  # fmt: skip
     assert (tmp_path / "runs" / "train" / "last" / "report_model.json").is_file()
+
+
+def test_monai_label_comes_beside_torch_numpy_and_pydicom_as_they_are_and_serves(wheel_env, tmp_path):
+    kept = "import torch, numpy, pydicom; print(torch.__version__, numpy.__version__, pydicom.__version__)"
+    before = _run([wheel_env / "python", "-c", kept], tmp_path)
+    said = _run([wheel_env / "libra-monai", "label", "--install"], tmp_path)
+    assert "monailabel 0.8.5" in said and "unchanged: torch" in said
+    assert _run([wheel_env / "python", "-c", kept], tmp_path) == before
+    absent = "import importlib.util as u; print([n for n in ('torchvision', 'itk', 'sam2', 'numpymaxflow') if u.find_spec(n)])"
+    assert _run([wheel_env / "python", "-c", absent], tmp_path).strip() == "[]"
+    _run([wheel_env / "libra-monai", "phantom", "--out", "p", "--patients", "1", "--seed", "8", "--size", "256"], tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [wheel_env / "libra-monai", "label", "--studies", "p", "--port", str(port), "--device", "cpu"]
+    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    server = subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert any(f"http://127.0.0.1:{port}/libra/" in line for line in server.stdout)
+        with urlopen(f"http://127.0.0.1:{port}/libra/worklist", timeout=30) as answer:
+            image = json.loads(answer.read())["studies"][0]["id"]
+        with urlopen(Request(f"http://127.0.0.1:{port}/infer/chest_xray_report?image={image}", method="POST"), timeout=120) as answer:
+            assert json.loads(answer.read())["study_id"] == image
+        with urlopen(f"http://127.0.0.1:{port}/libra/", timeout=30) as answer:
+            assert b"page/app.js" in answer.read()  # the wheel carries the page
+    finally:
+        server.terminate()
+        assert server.wait(60) == 0
 
 
 def test_a_fresh_clone_runs_the_demo_and_reuses_the_installation(tmp_path):

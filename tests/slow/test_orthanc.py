@@ -3,83 +3,28 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from datetime import datetime, timedelta
-from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.data.studies_made import write_dicom
+from tests.slow.orthanc import ABSENT, REASON, Orthanc, until
 
 START = datetime(2021, 3, 4, 10, 0)
 
-PLUGIN = next((p for d in ("/usr/share/orthanc/plugins", "/usr/lib/orthanc") for p in Path(d).glob("libOrthancDicomWeb.so*")), None)
-ORTHANC = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not ORTHANC or PLUGIN is None, reason="no Orthanc; on Debian: apt install orthanc orthanc-dicomweb"),
-]
-
-
-def _free():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Orthanc:
-    """An archive in a folder of its own, on loopback, that knows one listener."""
-
-    def __init__(self, folder):
-        self.web, self.dicom, self.listener = _free(), _free(), _free()
-        options = {
-            "Name": "test", "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
-            "HttpPort": self.web, "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
-            "DicomPort": self.dicom, "DicomAet": "ORTHANC", "DicomAlwaysAllowStore": False, "DicomCheckModalityHost": True,
-            "DicomModalities": {"libra": {"AET": "LIBRA", "Host": "127.0.0.1", "Port": self.listener}},
-            "Plugins": [str(PLUGIN)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-        }  # fmt: skip
-        (folder / "orthanc.json").write_text(json.dumps(options))
-        log = (folder / "orthanc.log").open("wb")
-        self.process = subprocess.Popen([ORTHANC, str(folder / "orthanc.json")], stdout=log, stderr=log)
-        _until(lambda: self.ask("/system"), 60)
-
-    def ask(self, path, data=None):
-        """An answer of its REST interface; None while it does not listen."""
-        body = data if isinstance(data, bytes) or data is None else json.dumps(data).encode()
-        try:
-            with urlopen(Request(f"http://127.0.0.1:{self.web}{path}", data=body), timeout=60) as answer:
-                return json.loads(answer.read())
-        except ConnectionError:
-            return None
-        except OSError as error:
-            if "refused" in str(error):
-                return None
-            raise
-
-    def reports(self, patient):
-        """The SR objects it has of a patient."""
-        return self.ask("/tools/find", {"Level": "Instance", "Query": {"PatientID": patient, "Modality": "SR"}, "Expand": True})
-
-    def tags(self, instance):
-        """All tags of an object, as one text."""
-        return json.dumps(self.ask(f"/instances/{instance}/tags?simplify"))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(ABSENT, reason=REASON)]
 
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory):
     server = Orthanc(tmp_path_factory.mktemp("orthanc"))
     yield server
-    server.process.send_signal(signal.SIGTERM)
-    server.process.wait(30)
+    server.stop()
 
 
 def _sent(orthanc, folder, patient):
@@ -90,14 +35,6 @@ def _sent(orthanc, folder, patient):
     from pydicom import dcmread
 
     return orthanc.ask("/instances", current.read_bytes())["ID"], str(dcmread(prior).StudyInstanceUID)
-
-
-def _until(done, seconds):
-    end = time.monotonic() + seconds
-    while not (value := done()):
-        assert time.monotonic() < end
-        time.sleep(0.2)
-    return value
 
 
 def test_a_study_forwarded_by_the_archive_comes_back_as_one_sr(orthanc, tmp_path):
@@ -112,7 +49,7 @@ def test_a_study_forwarded_by_the_archive_comes_back_as_one_sr(orthanc, tmp_path
     try:
         assert "listens on 127.0.0.1" in listener.stdout.readline(), (tmp_path / "log").read_text()
         orthanc.ask("/modalities/libra/store", [instance])
-        (report,) = _until(lambda: orthanc.reports("wire-1"), 60)
+        (report,) = until(lambda: orthanc.reports("wire-1"), 60)
         assert prior in orthanc.tags(report["ID"])
         orthanc.ask("/modalities/libra/store", [instance])
         time.sleep(4)

@@ -12,15 +12,17 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.utils.sessions import Sessions
 
 from libra_monai import __version__, paths
-from libra_monai.apps.monailabel import approval, auth, reader_study, routes
+from libra_monai.apps.monailabel import approval, auth, reader_study, routes, store_back
 from libra_monai.apps.monailabel.context import MODEL, Context, StudiesAndUploads, keeping
 from libra_monai.apps.monailabel.datastore import LabelDatastore
 from libra_monai.apps.monailabel.infer import DESCRIPTION, OneByOne, ReportInfer
@@ -29,19 +31,31 @@ from libra_monai.apps.monailabel.options import Options
 from libra_monai.apps.monailabel.places import home_of
 from libra_monai.apps.monailabel.reports import ReportStore
 from libra_monai.apps.monailabel.scoring import scoring_methods
-from libra_monai.apps.monailabel.security import Guard, Limits
+from libra_monai.apps.monailabel.security import Guard, Limits, unexpected
 from libra_monai.apps.monailabel.service import DraftService
 from libra_monai.apps.monailabel.strategies import strategies
 from libra_monai.apps.monailabel.studies import Studies
-from libra_monai.apps.monailabel import training
-from libra_monai.apps.monailabel.training import Learning, trainers
+from libra_monai.apps.monailabel.training import Learning, resume, trainers
 from libra_monai.apps.monailabel.uploads import Uploads
 from libra_monai.checkpoints import load_pretrained
 from libra_monai.checkpoints.loaded import LoadedModel
 from libra_monai.engines import pick_device, pick_dtype
+from libra_monai.errors import ConfigError, LibraError
 from libra_monai.files import check_writable
 
 logger = logging.getLogger(__name__)
+
+
+async def _told(request: Request, error: Exception) -> JSONResponse:
+    """What MONAI Label's own routes answer to errors, of ours and of its own: a status and a sentence."""
+    if isinstance(error, LibraError):
+        turned = routes.http_error(error)
+        return JSONResponse({"detail": turned.detail}, turned.status_code, turned.headers)
+    return JSONResponse({"detail": f"{str(getattr(error, 'msg', error))[:300]}. GET /info/ lists what there is."}, 422)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": unexpected(error)}, 500)
 
 
 class LibraApp(MONAILabelApp):
@@ -89,7 +103,7 @@ class LibraApp(MONAILabelApp):
 
     def init_trainers(self) -> dict[str, Any]:
         """Training from corrections."""
-        return trainers(Learning(self.home, self.all_studies, self.reports, self.base, privacy=self.options.privacy))
+        return trainers(Learning(self.home, self.all_studies, self.reports, self.base, privacy=self.options.privacy, device=self.options.device))
 
     def init_strategies(self) -> dict[str, Any]:
         """Orders of training."""
@@ -120,8 +134,7 @@ class LibraApp(MONAILabelApp):
         super().on_init_complete()
         self.attach(app)
         approval.follow(self.home, self.base, self.context.service.swap, self._stop)
-        if hasattr(training, "resume"):
-            training.resume(self.home, lambda state: logger.info("training: %s", state.get("state")))
+        resume(self.home, lambda state: logger.info("training: %s", state.get("state")))
 
     def attach(self, app: FastAPI) -> None:
         """Put our routes, authentication and guard into a server.
@@ -133,6 +146,9 @@ class LibraApp(MONAILabelApp):
         auth.protect(app)
         reader_study.attach(app, context)
         routes.attach(app, context)
+        archive = getattr(self.all_studies.studies, "archive", None)
+        if archive is not None:
+            store_back.attach(app, context, store_back.StoreBack(archive, self.options.store_back))
 
         @app.get("/info/", tags=["App"], dependencies=[Depends(context.reader)])
         def info() -> dict[str, Any]:
@@ -140,8 +156,11 @@ class LibraApp(MONAILabelApp):
 
         app.router.routes.insert(0, app.router.routes.pop())
         limits = Limits(settings.MONAI_LABEL_AUTH_ENABLE, self.options.max_upload << 20, self.home / "audit.jsonl")
-        # the server runs already, so its stack of middleware is built: the guard goes around it
-        app.middleware_stack = Guard(app.middleware_stack or app.build_middleware_stack(), limits)
+        app.add_exception_handler(LibraError, _told)
+        app.add_exception_handler(MONAILabelException, _told)
+        app.add_exception_handler(Exception, _unexpected)
+        # the server runs already, with a stack of middleware that knows none of this: it gets another, and the guard around it
+        app.middleware_stack = Guard(app.build_middleware_stack(), limits)
 
     def close(self) -> None:
         """End what runs beside the server."""
@@ -154,7 +173,10 @@ class LibraApp(MONAILabelApp):
         if self.studies.startswith(("http://", "https://")):
             from libra_monai.apps.monailabel.dicomweb import open_archive
 
-            return open_archive(self.studies, self.home, rule=options.rule, dated=options.dated, refresh=options.refresh)
+            looked = {"rule": options.rule, "dated": options.dated, "refresh": options.refresh, "days": options.days, "most": options.most}
+            return open_archive(self.studies, self.home, **looked)
+        if options.store_back:
+            raise ConfigError("--store-back was given for a folder", "It is for the studies of a DICOMweb server.")
         return LocalStudies(self.studies, self.home, options.rule, options.refresh, options.dated)
 
     def _load(self, folder: str) -> LoadedModel:

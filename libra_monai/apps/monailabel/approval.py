@@ -13,12 +13,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from libra_monai.apps.monailabel.comparing import Check, Ground, Tolerance, compare_tables, identity
+from libra_monai.apps.monailabel.comparing import Check, Ground, Tolerance, compare_tables, identity, not_judged
 from libra_monai.apps.monailabel.frozen import read_frozen
 from libra_monai.apps.monailabel.runs import FINISHED, Run, find_run, list_runs
 from libra_monai.checkpoints.card import MODEL_FILE
@@ -49,7 +49,29 @@ def served_folder(home: str | Path, base: str | Path) -> Path:
     return folder
 
 
-def compare(home: str | Path, name: str, tolerance: Tolerance | None = None, device: str = "cpu") -> list[Check]:
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate beside what is served.
+
+    Args:
+        checks: all that was compared.
+        silent: controls that the frozen set says nothing of.
+    """
+
+    checks: list[Check]
+    silent: list[str]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the candidate is refused, in words; empty if it is no worse."""
+        return [check.sentence() for check in self.checks if not check.passed]
+
+    def as_json(self) -> dict[str, Any]:
+        """For history and status."""
+        return {"checks": [check.as_json() for check in self.checks], "silent": self.silent}
+
+
+def compare(home: str | Path, name: str, tolerance: Tolerance | None = None, device: str = "cpu") -> Comparison:
     """Compare a candidate with what is served now; a model that was measured on the set before is not run again.
 
     Args:
@@ -63,9 +85,9 @@ def compare(home: str | Path, name: str, tolerance: Tolerance | None = None, dev
         TrainingError: the frozen set cannot be drafted.
     """
     run, tolerance = _candidate(home, name), tolerance or Tolerance()
-    ground = Ground(run.frozen(), run.request["root"], Path(home) / "measured", run.request.get("reading"), device)
+    ground = Ground(run.frozen(), run.root, Path(home) / "measured", run.request.get("reading"), device)
     before = ground.measure(served_folder(home, run.request["base"]), tolerance.controls)
-    return compare_tables(before, ground.measure(run.model, tolerance.controls), tolerance)
+    return Comparison(compare_tables(before, ground.measure(run.model, tolerance.controls), tolerance), not_judged(before))
 
 
 def approve(
@@ -89,14 +111,14 @@ def approve(
         content, base = _read(home), Path(run.request["base"]).resolve()
         stack = content["served"]
         if not stack or _place(home, stack[0]) != base:
-            stack = [{"name": run.request["base_name"], "folder": str(base)}]
+            stack = [{"name": run.request["base_name"], "folder": str(base), "identity": identity(base)}]
         if stack[-1]["name"] == run.name:
             raise ConfigError(f"{run.name} is served already", "Train again after more corrections.")
-        checks = compare(home, run.name, tolerance, device)
-        reasons = [check.sentence() for check in checks if not check.passed]
+        found = compare(home, run.name, tolerance, device)
+        reasons = found.reasons
         decision = {
             "time": _now(), "what": REFUSED if reasons else APPROVED, "name": run.name, "before": stack[-1]["name"], "by": by,
-            "reasons": reasons, "studies": len(run.frozen()), "tolerance": asdict(tolerance), "checks": [c.as_json() for c in checks],
+            "reasons": reasons, "studies": len(run.frozen()), "tolerance": asdict(tolerance), **found.as_json(),
         }  # fmt: skip
         if not reasons:
             stack = [*stack, {"name": run.name, "folder": run.model.relative_to(Path(home)).as_posix(), "identity": identity(run.model)}]
@@ -126,7 +148,7 @@ def rollback(home: str | Path, by: str = "") -> dict[str, Any]:
         folder = _place(home, rest[-1])
         if not (folder / MODEL_FILE).is_file():
             raise ModelError(f"the former weights {folder} are gone", "Restore them first.")
-        if rest[-1].get("identity") not in (None, identity(folder)):
+        if rest[-1]["identity"] != identity(folder):
             raise ModelError(f"the former weights {folder} have changed since they were approved", "Restore them first.")
         content["served"] = rest
         decision = {"time": _now(), "what": ROLLED_BACK, "name": rest[-1]["name"], "before": left["name"], "by": by, "reasons": []}

@@ -54,6 +54,8 @@ def run(word: str, args: argparse.Namespace) -> int:
     decision = approval.approve(home, args.candidate, _tolerance(args), _device(args.judge_on), args.by or _login())
     for check in decision["checks"]:
         print(f"  {check['name']}: {check['served']:.3f} -> {check['candidate']:.3f} (may be {check['tolerance']:.3f} worse)")
+    if decision["silent"]:
+        print(f"  the frozen set says nothing of: {', '.join(decision['silent'])}")
     print(f"serving {decision['name']} instead of {decision['before']}, judged on {decision['studies']} frozen studies")
     return 0
 

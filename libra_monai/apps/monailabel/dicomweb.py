@@ -22,7 +22,7 @@ from typing import Any
 
 from libra_monai.apps.monailabel.fetched import FetchedPictures
 from libra_monai.apps.monailabel.pictures import read_picture
-from libra_monai.apps.monailabel.studies import Entry, entry_of, newest_first, unknown
+from libra_monai.apps.monailabel.studies import AUTO, Entry, entry_of, newest_first, unknown
 from libra_monai.apps.peers import RADIOGRAPHS, Candidate, Peer, PeerError, is_one_patient, parse_peer
 from libra_monai.apps.web_archive import NotThere, WebArchive, object_name
 from libra_monai.data.chronology import Choice, PriorRule, choose_priors
@@ -38,6 +38,8 @@ FOLDER = "fetched"  # within the app's folder
 EARLIER = 8  # earlier studies that are offered, and fetched, for one study
 MISSING = "the archive lists it and does not have it"
 OTHER = "the archive lists it under another patient than its header names"
+EVERY = "every"  # of the earlier studies offered may be looked at
+_PATIENT_SECONDS = 300.0
 _REMEMBERED = 4000  # studies whose headers are kept in memory
 
 
@@ -83,7 +85,7 @@ class WebStudies:
         most: int = 200,
         refresh: float = 10.0,
         dated: bool = True,
-        most_bytes: int = 2 << 30,
+        most_bytes: int = 10 << 30,
         keep_hours: float = 24.0,
     ) -> None:
         if most < 1 or (days is not None and days < 1):
@@ -97,6 +99,7 @@ class WebStudies:
         self._asked = -float("inf")
         self._listing, self._guard = threading.Lock(), threading.Lock()
         self._known: OrderedDict[str, _Listed] = OrderedDict()
+        self._patients: dict[str, tuple[float, list[Candidate]]] = {}
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="archive")
 
     def ids(self) -> list[str]:
@@ -116,19 +119,29 @@ class WebStudies:
         entry = self._entries.get(image_id)
         return dict((entry or entry_of(self._choose(image_id))).about)
 
-    def record(self, image_id: str) -> Record:
+    def record(self, image_id: str, prior: str | None = EVERY) -> Record:
         """See `Studies`; the pictures it names lie in `root` when this returns.
+
+        Args:
+            image_id: of the study.
+            prior: which earlier study will be looked at, as `with_prior` takes it, so that no other is fetched.
 
         Raises:
             UnknownStudy: there is none.
             StudyError: it cannot be drafted.
             PeerError: the archive did not answer as it should.
         """
-        return dict(self._opened(image_id).record)
+        return dict(self._opened(image_id, prior).record)
 
     def priors(self, image_id: str) -> list[dict[str, Any]]:
-        """See `Studies`."""
-        return [dict(one) for one in entry_of(self._choose(image_id)).priors]
+        """See `Studies`; while the archive does not answer, those of the last worklist, so that reports can still be read."""
+        try:
+            entry = entry_of(self._choose(image_id))
+        except PeerError:
+            if image_id not in self._entries:
+                raise
+            entry = self._entries[image_id]
+        return [dict(one) for one in entry.priors]
 
     def pixels(self, image_id: str) -> WideLevels:
         """See `Studies`."""
@@ -146,7 +159,8 @@ class WebStudies:
         ours = {one.candidate.study_uid for one in listed}
         if not complete:  # priors may lie further back than the worklist
             patients = {header.patient_id for one in listed for header in one.headers.values() if is_one_patient(header.patient_id)}
-            further = [one for rows in self._pool.map(self.archive.studies, sorted(patients)) for one in rows]
+            self._patients = {name: rows for name, rows in self._patients.items() if name in patients}
+            further = [one for rows in self._pool.map(self._of_patient, sorted(patients)) for one in rows]
             listed += self._read_all(one for one in further if one.study_uid not in ours)
         entries = {}
         for choice in choose_priors(_grouped(listed), self._now()):
@@ -157,6 +171,14 @@ class WebStudies:
             else:
                 entries[choice.study.study_id] = entry_of(choice)
         self._entries, self.left_out = newest_first(entries), left_out
+
+    def _of_patient(self, patient_id: str) -> list[Candidate]:
+        """Studies of a patient, as they were some minutes ago at most; an opened study is asked for anew."""
+        asked, rows = self._patients.get(patient_id, (-float("inf"), []))
+        if time.monotonic() - asked > _PATIENT_SECONDS:
+            rows = self.archive.studies(patient_id)
+            self._patients[patient_id] = (time.monotonic(), rows)
+        return rows
 
     def _candidates(self) -> tuple[list[Candidate], bool]:
         """The newest studies that may be radiographs, and whether these are all the archive has."""
@@ -216,12 +238,13 @@ class WebStudies:
                 self._known.popitem(last=False)
         return listed
 
-    def _opened(self, image_id: str) -> Entry:
+    def _opened(self, image_id: str, prior: str | None) -> Entry:
         """A study whose pictures are here; priors whose pictures cannot be had are passed over, and said to be."""
         gone: dict[str, str] = {}
         while True:
             choice = self._choose(image_id, gone=gone)
-            images = [choice.current, choice.lateral, *(image for _, image, _ in choice.earlier)]
+            earlier = choice.earlier[:1] if prior == AUTO else choice.earlier
+            images = [choice.current, choice.lateral, *(image for study, image, _ in earlier if prior in (AUTO, EVERY, study.study_id))]
             missing = self._fetch([image.path for image in images if image is not None])
             if not missing:
                 return entry_of(choice)

@@ -34,7 +34,7 @@ class FetchedPictures:
         ConfigError: the folder cannot be written, or no picture would fit.
     """
 
-    def __init__(self, folder: str | Path, most: int = 2 << 30, keep: float = 24 * 3600.0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: str | Path, most: int = 10 << 30, keep: float = 24 * 3600.0, clock: Callable[[], float] = time.time) -> None:
         if most < 1 << 20:
             raise ConfigError(f"a folder of {most} bytes holds no picture", "Allow some hundred megabytes.")
         self.folder, self.most, self.keep, self.clock = Path(folder), most, keep, clock

@@ -3,7 +3,8 @@
 
 It is kept by ids, in `frozen.json`: of each study which report is its reference (a numbered correction, or the text of
 its own record) and the hash of that text. All studies of its patients are held out of training. Whole patients are
-drawn by a hash of their identifiers, those nobody has corrected first, so that few corrections are lost to it.
+drawn by a hash of their identifiers: those with a prior first, since the control table is about priors, and of these
+the ones nobody has corrected, so that few corrections are lost to it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from libra_monai.apps.monailabel.reports import CORRECTED, ReportStore
-from libra_monai.errors import TrainingError
+from libra_monai.apps.monailabel.studies import UnknownStudy
+from libra_monai.errors import StudyError, TrainingError
 from libra_monai.files import write_json
 from libra_monai.types import Record
 
@@ -50,7 +52,7 @@ class FrozenRules:
     """
 
     share: float = 0.2
-    least: int = 5
+    least: int = 8
     most: int = 64
     seed: int = 0
 
@@ -89,7 +91,7 @@ def frozen_set(
     kept = read_frozen(home)
     if kept:
         return kept
-    chosen = _choose(_candidates(studies, reports, section), rules or FrozenRules())
+    chosen = _choose(_candidates(home, studies, reports, section), rules or FrozenRules())
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     content = {"section": section, "chosen": now, "rules": asdict(rules or FrozenRules()), "studies": [asdict(one) for one in chosen]}
     write_json(Path(home) / FILE, content)
@@ -124,11 +126,15 @@ def frozen_records(
         studies, reports, section: see `frozen_set`.
 
     Raises:
-        TrainingError: a reference is not what it was.
+        TrainingError: a study is gone, or its reference is not what it was.
     """
     records = []
     for one in frozen:
-        record = dict(studies.record(one.image))
+        try:
+            record = dict(studies.record(one.image))
+        except (UnknownStudy, StudyError) as error:
+            remedy = f"Restore it. If it is gone for good, take {FILE} away: another set is chosen, of which the served weights may know some."
+            raise TrainingError(f"frozen study {one.image} is gone", remedy) from error
         text = record.get(section) if one.version is None else _version(reports, one).get(section)
         if _sha(text or "") != one.sha256:
             raise TrainingError(
@@ -158,23 +164,39 @@ def patient_of(record: Record, image: str) -> str:
     return str(record.get("patient_id") or image)
 
 
-def _candidates(studies: StudySource, reports: ReportStore, section: str) -> list[FrozenStudy]:
-    """All studies with a reference: the newest correction, else the report of the record."""
+def is_fetched(home: str | Path, studies: StudySource) -> bool:
+    """Whether the pictures are copies that the app fetched: they go again, and studies have no reports of their own.
+
+    Args:
+        home: folder of the app's own files.
+        studies: of the app.
+    """
+    return Path(studies.root).resolve().is_relative_to(Path(home).resolve())
+
+
+def _candidates(home: str | Path, studies: StudySource, reports: ReportStore, section: str) -> list[tuple[FrozenStudy, bool]]:
+    """All studies with a reference, the newest correction or else the report of the record, and whether they have a prior."""
     found = []
-    for image in studies.ids():
-        record, corrected = studies.record(image), reports.latest(image, CORRECTED)
+    corrections = reports.ids(CORRECTED)
+    for image in corrections if is_fetched(home, studies) else dict.fromkeys([*studies.ids(), *corrections]):
+        try:
+            record, corrected = studies.record(image), reports.latest(image, CORRECTED)
+        except (UnknownStudy, StudyError):  # gone, or an upload of yesterday
+            continue
         text = corrected.get(section) if corrected else record.get(section)
         if text:
-            found.append(FrozenStudy(image, patient_of(record, image), corrected["version"] if corrected else None, _sha(text)))
+            version = corrected["version"] if corrected else None
+            found.append((FrozenStudy(image, patient_of(record, image), version, _sha(text)), bool(record.get("prior"))))
     return found
 
 
-def _choose(candidates: Sequence[FrozenStudy], rules: FrozenRules) -> list[FrozenStudy]:
+def _choose(candidates: Sequence[tuple[FrozenStudy, bool]], rules: FrozenRules) -> list[FrozenStudy]:
     patients: dict[str, list[FrozenStudy]] = defaultdict(list)
-    for one in candidates:
+    for one, _ in candidates:
         patients[one.patient].append(one)
-    corrected = {one.patient for one in candidates if one.version is not None}
-    order = sorted(patients, key=lambda name: (name in corrected, _sha(f"{rules.seed}:{name}")))
+    compared = {one.patient for one, prior in candidates if prior}
+    corrected = {one.patient for one, _ in candidates if one.version is not None}
+    order = sorted(patients, key=lambda name: (name not in compared, name in corrected, _sha(f"{rules.seed}:{name}")))
     wanted = min(max(rules.least, round(rules.share * len(candidates))), rules.most)
     chosen: list[FrozenStudy] = []
     while order and len(chosen) < wanted:

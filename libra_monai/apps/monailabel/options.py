@@ -29,6 +29,8 @@ class Options:
         dated: False trusts dates in the future, which de-identified archives have.
         privacy: of the studies: `identifiable`, `de-identified` or `synthetic`.
         refresh: seconds after which the studies are looked through again.
+        store_back: drafts of an archive's studies may be stored there, when asked to; of an archive only.
+        days, most: the worklist of an archive goes back so many days (None: no limit) and has at most so many studies.
 
     Raises:
         ConfigError: a value makes no sense.
@@ -45,6 +47,9 @@ class Options:
     dated: bool = True
     privacy: str = PRIVACY[-1]
     refresh: float = 10.0
+    store_back: bool = False
+    days: int | None = None
+    most: int = 200
 
     def __post_init__(self) -> None:
         for name in ("seconds", "queue", "max_upload", "refresh"):
@@ -89,6 +94,6 @@ def _value(name: str, value: Any, kind: str) -> Any:
             raise ConfigError(f"--conf {name} {text} is neither yes nor no", "Write true or false.")
         return _YES_NO[text.lower()]
     try:
-        return int(text) if kind == "int" else float(text)
+        return int(text) if kind.startswith("int") else float(text)
     except ValueError:
         raise ConfigError(f"--conf {name} {text} is no number", "Write a number.") from None

@@ -22,10 +22,11 @@ from libra_monai.apps.monailabel.reports import CORRECTED, ORIGINAL
 from libra_monai.apps.monailabel.security import checked_id
 from libra_monai.apps.monailabel.service import DECODING, DONE, PROMPTS, DraftRequest, Job, QueueFull, UnknownJob
 from libra_monai.apps.monailabel.studies import AUTO, UnknownStudy
+from libra_monai.apps.peers import PeerError
 from libra_monai.errors import LibraError, StudyError
 
 PAGE = Path(__file__).with_name("page")
-_STATUS = ((UnknownStudy, 404), (UnknownJob, 404), (QueueFull, 503))
+_STATUS = ((UnknownStudy, 404), (UnknownJob, 404), (QueueFull, 503), (PeerError, 502))
 
 
 class Asked(BaseModel):
@@ -60,6 +61,8 @@ class SentenceRoute(APIRoute):
                 return await handle(request)
             except LibraError as error:
                 raise http_error(error) from error
+            except OSError as error:  # such as a full disk; its text may name a file
+                raise HTTPException(507, f"The server could not read or write a file ({error.strerror}). Ask its administrator.") from error
 
         return told
 
@@ -135,7 +138,8 @@ def _studies(context: Context) -> APIRouter:
         if context.uploads is None:
             raise HTTPException(403, "This server takes no uploads. Put the files into its studies.")
         named = [one for one in (current, prior) if one is not None]
-        image, found = context.uploads.add([one.file for one in (*named, *(files or ()))])
+        streams = [one.file for one in (*named, *(files or ()))]
+        image, found = context.uploads.add(streams, ordered=bool(named))
         return {"image": image, "prior": found}
 
     return router

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,11 @@ from libra_monai.data.processor import read_settings
 from libra_monai.errors import ConfigError, did_you_mean
 from libra_monai.files import write_json
 from libra_monai.networks.report_model import PARTS
+from libra_monai.paths import inside
+from libra_monai.types import VIEWS
 
 PREPARED, TRAINING, COMPARING, FINISHED, FAILED = "prepared", "training", "comparing", "finished", "failed"
+PICTURES = "pictures"
 OPEN = (PREPARED, TRAINING, COMPARING)  # goes on when it is started again
 
 
@@ -48,6 +52,11 @@ class Run:
     def model(self) -> Path:
         """Folder of the candidate."""
         return self.folder / "last"
+
+    @property
+    def root(self) -> str:
+        """Folder that the paths of its records are relative to."""
+        return str((self.folder / self.request["root"]).resolve())
 
     @cached_property
     def request(self) -> dict[str, Any]:
@@ -110,7 +119,9 @@ def unfinished_run(home: str | Path) -> Run | None:
     return next((run for run in list_runs(home) if run.state()["state"] in OPEN), None)
 
 
-def make_run(home: str | Path, request: Mapping[str, Any], splits: Mapping[str, Sequence[Mapping[str, Any]]], privacy: str) -> Run:
+def make_run(
+    home: str | Path, request: Mapping[str, Any], splits: Mapping[str, Sequence[Mapping[str, Any]]], privacy: str, root: str, keep: bool
+) -> Run:
     """Write down a training to be.
 
     Args:
@@ -118,21 +129,25 @@ def make_run(home: str | Path, request: Mapping[str, Any], splits: Mapping[str, 
         request: `base` (model folder) and how to train.
         splits: `training` and `test` records.
         privacy: of the records, see the datalist.
+        root: folder that their paths are relative to.
+        keep: keep the pictures beside the datalist, since `root` forgets them.
     """
     base = Path(request["base"]).resolve()
     card = read_model_file(base)["card"]
     parent = _parent(home).resolve()
     parent.mkdir(parents=True, exist_ok=True)
-    check_paths(parent, base, Path(request["root"]))
+    check_paths(parent, base, Path(root).resolve())
     number = max((run.request["number"] for run in list_runs(home)), default=0) + 1
     with tempfile.TemporaryDirectory(prefix=".new.", dir=parent) as temporary:
         place = Path(temporary) / "run"
         place.mkdir()
         write_json(place / "datalist.json", {"description": "corrected reports", "privacy": privacy, **splits})
         write_json(place / "model.json", model_overlay(base))
-        named = {"number": number, "base_name": card["name"], **request, "base": str(base), "corrections": len(splits["training"])}
-        write_json(place / "request.json", named)
+        if keep:
+            keep_pictures([record for records in splits.values() for record in records], root, place / PICTURES)
+        told = {"base_name": card["name"], "root": PICTURES if keep else str(Path(root).resolve()), "corrections": len(splits["training"])}
         while True:  # another process may have taken the name
+            write_json(place / "request.json", {"number": number, **told, **request})
             folder = parent / f"{card['name']}-reader-{number:04d}"
             try:
                 os.rename(place, folder)
@@ -141,7 +156,23 @@ def make_run(home: str | Path, request: Mapping[str, Any], splits: Mapping[str, 
                 if not folder.exists():
                     raise
                 number += 1
-                write_json(place / "request.json", {**named, "number": number})
+
+
+def keep_pictures(records: Sequence[Mapping[str, Any]], root: str | Path, folder: Path) -> None:
+    """Link the pictures of records into a folder, or copy them where the disk knows no links.
+
+    Args:
+        records: their paths are relative to `root`, and then to `folder`.
+        root: where the pictures are now.
+        folder: where they shall be.
+    """
+    for path in dict.fromkeys(record[view] for record in records for view in VIEWS if record.get(view)):
+        source, target = Path(inside(root, path)), folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
 
 
 def model_overlay(folder: str | Path) -> dict[str, Any]:

@@ -134,6 +134,7 @@ class DraftService:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._running: Job | None = None
         self._closed = False
+        self._hooks: list[Any] = []
         self._take(model if isinstance(model, LoadedModel) else load(str(model or paths.tiny_model())))
         self._worker = threading.Thread(target=self._work, name="label-drafts", daemon=True)
         self._worker.start()
@@ -255,10 +256,13 @@ class DraftService:
         for job in waiting:
             self._end(job, CANCELLED, error="The server ended. Ask for the draft again.")
         self._worker.join(30)
+        for hook in self._hooks:
+            hook.remove()
 
     def _take(self, loaded: LoadedModel) -> None:
-        for block in first_blocks(loaded.model):
-            block.register_forward_pre_hook(self._check_running)
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = [block.register_forward_pre_hook(self._check_running) for block in first_blocks(loaded.model)]
         self._loaded = loaded
 
     def _check_running(self, *_: Any) -> None:

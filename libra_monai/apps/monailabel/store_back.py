@@ -13,12 +13,15 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydicom import Dataset
 
 from libra_monai import paths
+from libra_monai.apps.monailabel.reports import ORIGINAL
+from libra_monai.apps.monailabel.security import checked_id
 from libra_monai.apps.monailabel.studies import with_prior
+from libra_monai.apps.monailabel.uploads import PREFIX
 from libra_monai.apps.web_archive import WebArchive
 from libra_monai.errors import ConfigError, LibraError
 from libra_monai.outputs import check_formats, write_draft
@@ -28,6 +31,12 @@ from libra_monai.outputs.identity import MANUFACTURER, PRODUCT
 from libra_monai.outputs.sr import enhanced_sr_uid
 from libra_monai.types import DocumentReference, Record, ReportDraft
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from libra_monai.apps.monailabel.context import Context
+
+HOW = "Start the server with --store-back to allow it."
 _DOCUMENT = (
     "SOPClassUID SOPInstanceUID SeriesInstanceUID StudyInstanceUID Manufacturer ManufacturerModelName VerificationFlag "
     "PredecessorDocumentsSequence"
@@ -82,11 +91,14 @@ class StoreBack:
         Raises:
             NotStored: the server was not started so.
             StudyError: the pictures lack what an SR has to name.
+        ConfigError: they are not those the draft was written from.
             PeerError: the archive did not answer as it should, or did not take the object.
         """
         if not self.allowed:
-            raise NotStored("drafts are not stored in the archive", "Start the server with --store-back to allow it.")
+            raise NotStored("drafts are not stored in the archive", HOW)
         headers = require_headers(draft, "DICOM SR")
+        if draft.input_uids and not {header.sop_uid for header in headers.values()} <= set(draft.input_uids):
+            raise ConfigError("the pictures of the study have changed since it was drafted", "Draft it again.")
         with self._one_at_a_time:
             newest = self._newest(headers["current"].study_uid)
             for one in newest:
@@ -108,6 +120,55 @@ class StoreBack:
         replaced = {named.sop_uid for one in found for named in one.predecessors}
         newest = [one for one in found if one.ours and one.reference.sop_uid not in replaced]
         return sorted(newest, key=lambda one: one.reference.sop_uid)
+
+
+def attach(app: FastAPI, context: Context, store_back: StoreBack) -> None:
+    """Put `POST /libra/stored/{image id}` before the routes that are there: the newest draft of a study goes to the archive.
+
+    Args:
+        app: the server.
+        context: parts of the app.
+        store_back: stores, or says that it may not.
+    """
+    from fastapi import APIRouter, Depends, HTTPException
+
+    from libra_monai.apps.monailabel.routes import SentenceRoute
+
+    router = APIRouter(prefix="/libra", tags=["Libra"], route_class=SentenceRoute)
+
+    @router.post("/stored/{image_id:path}", dependencies=[Depends(context.writer)])
+    def store(image_id: str) -> dict[str, Any]:
+        try:
+            return store_newest(context, store_back, checked_id(image_id))
+        except NotStored as error:
+            raise HTTPException(403, str(error)) from None
+
+    there = list(app.router.routes)
+    app.include_router(router)
+    app.router.routes[:] = [*app.router.routes[len(there) :], *there]
+
+
+def store_newest(context: Context, store_back: StoreBack, image_id: str) -> dict[str, Any]:
+    """Store the newest draft of a study in the archive; see `StoreBack.store`.
+
+    Args:
+        context: parts of the app.
+        store_back: stores.
+        image_id: of the study.
+
+    Raises:
+        ConfigError: there is no draft, or it is of an uploaded study.
+        NotStored, StudyError, PeerError: as `StoreBack.store`.
+    """
+    if not store_back.allowed:
+        raise NotStored("drafts are not stored in the archive", HOW)
+    if image_id.startswith(PREFIX):
+        raise ConfigError("an uploaded study is in no archive", "Send it to the archive, and draft it from there.")
+    content = context.reports.latest(image_id, ORIGINAL)
+    if content is None:
+        context.studies.about(image_id)
+        raise ConfigError("there is no draft of this study", "Ask for one with POST /libra/drafts.")
+    return store_back.store(draft_of(content, context.studies.record(image_id), context.studies.root))
 
 
 def draft_of(content: Mapping[str, Any], record: Record, root: str | Path) -> ReportDraft:

@@ -9,25 +9,30 @@ same bits, when it is asked for again. What comes out is a candidate, see `appro
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import libra_monai
-from libra_monai.apps.monailabel.frozen import FrozenRules, StudySource, frozen_records, frozen_set, patient_of, unlabelled
+from libra_monai.apps.monailabel.frozen import FrozenRules, StudySource, frozen_records, frozen_set, is_fetched, patient_of, unlabelled
 from libra_monai.apps.monailabel.reports import CORRECTED, SECTIONS, ReportStore
 from libra_monai.apps.monailabel.runs import FAILED, FINISHED, Run, list_runs, make_run, unfinished_run
 from libra_monai.apps.monailabel.scoring import pair_of
+from libra_monai.apps.monailabel.studies import AUTO, UnknownPrior, UnknownStudy, with_prior
 from libra_monai.data.processor import read_settings
 from libra_monai.errors import ConfigError, StudyError, TrainingError, did_you_mean
-from libra_monai.evaluation.controls import WITHHELD
 from libra_monai.text.prompts import find_prompt
+from libra_monai.types import Record
 
+logger = logging.getLogger(__name__)
 CHILD = "libra_monai.apps.monailabel.training_child"
+LOG = "training.log"
 DESCRIPTION = "Fine-tune LoRA on corrected reports; the result is a candidate that a person must approve"
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -83,6 +88,7 @@ class Learning:
         rules: of the choice of the frozen set.
         reading: arguments of `LoadRadiograph`.
         privacy: of the studies, see the datalist.
+        device: where to train if a request does not say.
     """
 
     home: Path
@@ -92,6 +98,7 @@ class Learning:
     rules: FrozenRules = field(default_factory=FrozenRules)
     reading: Mapping[str, Any] | None = None
     privacy: str = "identifiable"
+    device: str = "auto"
 
     @property
     def section(self) -> str:
@@ -102,7 +109,7 @@ class Learning:
 def corrected_records(learning: Learning) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Datalist records of the corrected studies, and how many were left out and why.
 
-    A study stands there with the prior its draft had: with none if the reader drafted without.
+    A study stands there with the prior its draft had, or with none if the reader chose so.
 
     Args:
         learning: the app; its frozen set is chosen if there is none.
@@ -113,11 +120,11 @@ def corrected_records(learning: Learning) -> tuple[list[dict[str, Any]], dict[st
     section = learning.section
     frozen = frozen_set(learning.home, learning.studies, learning.reports, section, learning.rules)
     held_out = {one.patient for one in frozen}
-    records, left_out = [], dict.fromkeys(("held out", "another prior", f"no {section}", "study gone"), 0)
+    records, left_out = [], dict.fromkeys(("held out", "prior gone", f"no {section}", "study gone"), 0)
     for image in learning.reports.ids(CORRECTED):
         try:
-            record = dict(learning.studies.record(image))
-        except (ConfigError, StudyError, KeyError):
+            record = learning.studies.record(image)
+        except (UnknownStudy, StudyError):
             left_out["study gone"] += 1
             continue
         corrected = learning.reports.latest(image, CORRECTED)
@@ -128,19 +135,20 @@ def corrected_records(learning: Learning) -> tuple[list[dict[str, Any]], dict[st
         elif not corrected.get(section):
             left_out[f"no {section}"] += 1
         elif shown is None:
-            left_out["another prior"] += 1
+            left_out["prior gone"] += 1
         else:
             texts = {name: corrected.get(name) or None for name in SECTIONS}
             records.append({**unlabelled(shown), **texts, "study_id": image})
     return records, left_out
 
 
-def _with_prior_of(record: dict[str, Any], draft: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record with the prior that its draft had; None if that is another study than the record's."""
-    if draft.get("prior_used") is False:
-        return {**record, **dict.fromkeys(WITHHELD)}
-    chosen = draft.get("prior_study_id")
-    return record if chosen in (None, record.get("prior_study_id")) else None
+def _with_prior_of(record: Record, draft: Mapping[str, Any]) -> Record | None:
+    """The record with the prior that its draft had; None if that is no longer one of its earlier studies."""
+    used, chosen = draft.get("prior_used"), draft.get("prior_study_id")
+    try:
+        return with_prior(record, None if used is False else chosen or AUTO)
+    except UnknownPrior:
+        return None
 
 
 def prepare_training(learning: Learning, options: Options | None = None) -> Run:
@@ -161,7 +169,7 @@ def prepare_training(learning: Learning, options: Options | None = None) -> Run:
     frozen = frozen_set(learning.home, learning.studies, learning.reports, learning.section, learning.rules)
     judged = frozen_records(frozen, learning.studies, learning.reports, learning.section)
     request = {
-        "base": str(Path(learning.base).resolve()), "root": str(Path(learning.studies.root).resolve()), "options": asdict(options),
+        "base": str(Path(learning.base).resolve()), "options": asdict(options),
         "reading": learning.reading, "prompts": _prompts(learning, records), "left_out": left_out,
     }  # fmt: skip
     splits = {"training": records, "test": judged}
@@ -170,7 +178,7 @@ def prepare_training(learning: Learning, options: Options | None = None) -> Run:
         same = all(run.request.get(name) == request[name] for name in ("base", "options"))
         if same and before["training"] == json.loads(json.dumps(records)) and run.state()["state"] == FINISHED:
             raise TrainingError(f"nothing was corrected since training {run.name}", "Correct more drafts, or change the options.")
-    return make_run(learning.home, request, splits, learning.privacy)
+    return make_run(learning.home, request, splits, learning.privacy, learning.studies.root, is_fetched(learning.home, learning.studies))
 
 
 def _prompts(learning: Learning, records: list[dict[str, Any]]) -> list[str] | None:
@@ -224,14 +232,11 @@ def go_on(run: Run, tell: Tell = lambda state: None) -> dict[str, Any]:
         TrainingError: it failed or was stopped.
     """
     child = begin_child(run)
-    said: list[str] = []
     try:
         for line in child.stdout:
             state = _state(line)
             if state is not None:
                 tell(state)
-            elif line.strip():
-                said = [*said[-4:], line.strip()]
     finally:
         child.stdin.close()  # it saves and ends if it has not
         code = child.wait()
@@ -240,8 +245,30 @@ def go_on(run: Run, tell: Tell = lambda state: None) -> dict[str, Any]:
         return {"name": run.name, **state}
     if state["state"] == FAILED:
         raise TrainingError(f"training {run.name} failed: {state.get('error')}", "Train again when that is mended.")
-    last = f" ({said[-1]})" if said and code else ""
-    raise TrainingError(f"training {run.name} was stopped at step {state.get('step', 0)}{last}", "Train again: it goes on from there.")
+    remedy = f"Train again: it goes on from there. What libraries said is in {run.folder / LOG}."
+    raise TrainingError(f"training {run.name} was stopped at step {state.get('step', 0)} (exit status {code})", remedy)
+
+
+def resume(home: str | Path, tell: Tell = lambda state: None) -> threading.Thread | None:
+    """Go on with a training that a former server began, beside this one; None if there is none.
+
+    Args:
+        home: folder of the app's own files.
+        tell: see `train`.
+    """
+    begun = unfinished_run(home)
+    if begun is None:
+        return None
+
+    def work() -> None:
+        try:
+            go_on(begun, tell)
+        except TrainingError as error:
+            logger.warning("%s", error)
+
+    thread = threading.Thread(target=work, name="training", daemon=True)
+    thread.start()
+    return thread
 
 
 def begin_child(run: Run) -> subprocess.Popen:
@@ -252,10 +279,11 @@ def begin_child(run: Run) -> subprocess.Popen:
     """
     package = str(Path(libra_monai.__file__).resolve().parents[1])
     paths = os.pathsep.join(dict.fromkeys([package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))
-    return subprocess.Popen(
-        [sys.executable, "-m", CHILD, str(run.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace", env={**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
+    with (run.folder / LOG).open("ab") as log:  # progress bars must not run into what it says
+        return subprocess.Popen(
+            [sys.executable, "-m", CHILD, str(run.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            text=True, errors="replace", env={**os.environ, "PYTHONPATH": paths},
+        )  # fmt: skip
 
 
 def _state(line: str) -> dict[str, Any] | None:
@@ -302,7 +330,7 @@ def trainers(learning: Learning) -> dict[str, Any]:
 
         def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
             device = request.get("device")
-            wanted = {**request, "device": "auto" if device in (None, "cuda") else device}  # MONAI Label says cuda where there is none
+            wanted = {**request, "device": learning.device if device in (None, "cuda") else device}  # cuda is what clients send unasked
             return train(learning, wanted, lambda state: print(sentence(state), flush=True))
 
     return {"reports": CorrectionTraining(DESCRIPTION)}

@@ -23,7 +23,7 @@ from libra_monai.checkpoints.card import MODEL_FILE
 from libra_monai.errors import ConfigError, LibraError, StudiesFailed, innermost
 from libra_monai.files import hold
 
-_WAIT = 60  # seconds for a child before this one to save and end
+WAITING = "waiting for another training"
 _EVERY = 1.0  # seconds between two words on progress
 
 
@@ -35,7 +35,7 @@ def overrides_of(run: Run) -> dict[str, Any]:
     """
     options = run.request["options"]
     ids = {
-        "datalist": str(run.folder / "datalist.json"), "data_root": run.request["root"], "output_dir": str(run.folder),
+        "datalist": str(run.folder / "datalist.json"), "data_root": run.root, "output_dir": str(run.folder),
         "device": options["device"], "seed": options["seed"], "max_epochs": options["max_epochs"], "batch_size": options["batch_size"],
         "learning_rate": options["learning_rate"], "save_interval": {"steps": options["save_steps"]},
         "lora": {"r": options["rank"], "lora_alpha": 2 * options["rank"], "lora_dropout": 0.0}, "train_prompts": run.request["prompts"],
@@ -110,9 +110,8 @@ def compare_run(run: Run, teller: Teller) -> None:
 
     before = {name: value for name, value in run.state().items() if name in ("step", "steps", "epoch", "epochs", "loss")}
     teller.tell(COMPARING, **before)
-    checks = compare(run.folder.parents[1], run.name, device=str(pick_device(run.request["options"]["device"])))
-    better = [check.as_json() for check in checks]
-    teller.tell(FINISHED, **before, checks=better, passed=all(check.passed for check in checks))
+    found = compare(run.folder.parents[1], run.name, device=str(pick_device(run.request["options"]["device"])))
+    teller.tell(FINISHED, **before, passed=not found.reasons, reasons=found.reasons)
 
 
 def main(folder: str) -> int:
@@ -124,9 +123,11 @@ def main(folder: str) -> int:
     run = Run(Path(folder))
     teller = Teller(run)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    lock = _alone(run.folder.parent / ".training")
     _end_with_parent()
+    lock = _alone(run.folder.parent / ".training")
     try:
+        if run.state()["state"] == FINISHED:  # another process has gone on with it meanwhile
+            return 0
         if not (run.model / MODEL_FILE).is_file():
             train_run(run, teller)
         if (run.model / MODEL_FILE).is_file():
@@ -143,15 +144,13 @@ def main(folder: str) -> int:
 
 
 def _alone(path: Path) -> BinaryIO | None:
-    """Hold the trainings of an app; one whose parent was killed is given time to save."""
-    until = time.monotonic() + _WAIT
+    """Hold the trainings of an app, behind another that trains or saves."""
     while True:
         try:
             return hold(path, "training")
         except ConfigError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.2)
+            print(json.dumps({"state": WAITING}), flush=True)
+            time.sleep(_EVERY)
 
 
 def _end_with_parent() -> None:

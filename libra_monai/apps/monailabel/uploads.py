@@ -46,12 +46,13 @@ class Uploads(EntryStudies):
         """None: sessions are known to who made them."""
         return []
 
-    def add(self, streams: Sequence[BinaryIO], name: str | None = None) -> tuple[str, str | None]:
+    def add(self, streams: Sequence[BinaryIO], name: str | None = None, ordered: bool = True) -> tuple[str, str | None]:
         """Keep a session; its image id, and that of the prior.
 
         Args:
             streams: the current picture, and the prior if there is one.
             name: image id; None makes one that nobody can guess.
+            ordered: False lets the dates of the two decide which is the current one, where both have one.
 
         Raises:
             ConfigError: too few or too many files, or pictures of two patients.
@@ -65,6 +66,8 @@ class Uploads(EntryStudies):
         coming.mkdir(parents=True, mode=0o700)
         try:
             files = {view: _kept(stream, coming / view) for view, stream in zip(VIEWS, streams, strict=False)}
+            if not ordered:
+                files = _by_date(files)
             check_session(files)
             coming.rename(folder)
         finally:
@@ -121,6 +124,18 @@ def check_session(files: dict[str, Path]) -> None:
         raise ConfigError("the prior is dated after the current picture", "Send the later picture as the current one.")
     if against:
         raise ConfigError(f"the two pictures are of two patients ({against})", "Send pictures of one patient in one session.")
+
+
+def _by_date(files: dict[str, Path]) -> dict[str, Path]:
+    """The files with the later one as current, renamed if they came the other way round."""
+    times = [header.time if (header := _header(path)) else None for path in files.values()]
+    if len(times) < 2 or None in times or times[0] >= times[1]:
+        return files
+    current, prior = files["prior"], files["current"]
+    swapped = {view: path.with_name(f"{view}-{path.suffix}") for view, path in (("current", current), ("prior", prior))}
+    for view, path in (("current", current), ("prior", prior)):
+        path.rename(swapped[view])
+    return {view: path.rename(path.with_name(f"{view}{path.suffix}")) for view, path in swapped.items()}
 
 
 def _in_order(files: list[Path]) -> list[Path]:
