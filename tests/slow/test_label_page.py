@@ -376,6 +376,27 @@ def test_files_are_opened_as_a_study_with_its_prior(server, page, tmp_path):
     assert page.run("document.querySelector('#draft-about').textContent.includes('compared with a prior')")
 
 
+def test_a_server_that_wants_to_know_who_asks_gets_a_token_and_the_request_again(server, page):
+    page.send("Fetch.enable", patterns=[{"urlPattern": "*/libra/worklist"}])
+    page.open(server.base)
+    while not (paused := page.said("Fetch.requestPaused")):
+        time.sleep(0.05)
+    page.send("Fetch.fulfillRequest", requestId=paused[0]["requestId"], responseCode=401)
+    page.send("Fetch.disable")
+    page.wait("document.querySelector('dialog.begin input[type=password]')")
+    page.run("document.querySelector('dialog.begin input[name=username]').focus()")
+    page.type("reader")
+    page.press("Tab")
+    page.type("secret")
+    page.press("Enter")
+    page.wait("document.querySelector('#worklist button') && !document.querySelector('dialog.begin')")
+    asked = [event["request"] for event in page.said("Network.requestWillBeSent") if event["request"]["url"].endswith("/libra/worklist")]
+    assert "Authorization" not in asked[0]["headers"] and asked[-1]["headers"]["Authorization"].startswith("Bearer ")
+    assert "secret" not in page.run("JSON.stringify([Object.entries(sessionStorage), Object.entries(localStorage)])")
+    page.run("sessionStorage.clear()")
+    page.events[:] = [event for event in page.events if "401" not in json.dumps(event.get("params", ""))]  # the refusal itself
+
+
 def test_nothing_is_fetched_from_elsewhere(server, page):
     page.press("d")
     page.wait(DRAFTED)
