@@ -30,6 +30,7 @@ from libra_monai.apps.monailabel.local import LocalStudies
 from libra_monai.apps.monailabel.options import Options
 from libra_monai.apps.monailabel.places import home_of
 from libra_monai.apps.monailabel.reports import ReportStore
+from libra_monai.apps.monailabel.runs import halt_trainings
 from libra_monai.apps.monailabel.scoring import scoring_methods
 from libra_monai.apps.monailabel.security import Guard, Limits, unexpected
 from libra_monai.apps.monailabel.service import DraftService
@@ -163,8 +164,9 @@ class LibraApp(MONAILabelApp):
         app.middleware_stack = Guard(app.build_middleware_stack(), limits)
 
     def close(self) -> None:
-        """End what runs beside the server."""
+        """End what runs beside the server; a training saves, and goes on with the next one."""
         self._stop.set()
+        halt_trainings(self.home)
         if self._service is not None:
             self._service.close()
 
