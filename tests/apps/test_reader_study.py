@@ -188,7 +188,8 @@ def test_tables_hold_every_answer_and_no_formula(study):
 
 
 def _predictions(path, model, studies):
-    lines = [{"study_id": s, "prediction": f"{model} on {s}.", "findings": None, "model": model, "marks": ["M."], "prior_study_id": "p"} for s in studies]
+    same = {"findings": None, "model": model, "marks": ["M."], "prior_study_id": "p"}
+    lines = [{"study_id": study, "prediction": f"{model} on {study}.", **same} for study in studies]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return str(path)
 
@@ -253,7 +254,10 @@ def test_what_is_no_study_and_no_reader_is_refused(client, path, status):
     assert client.get(f"/libra/reader-study/{path}").status_code == status
 
 
-@pytest.mark.parametrize("wrong", [{"preference": "top"}, {"errors": {"left": ["x"]}}, {"errors": {"mid": []}}, {"seconds": -1}, {"reader": "../x"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"preference": "top"}, {"errors": {"left": ["x"]}}, {"errors": {"mid": []}}, {"seconds": -1}, {"reader": "../x"}],
+)
 def test_answers_that_make_no_sense_are_refused_over_http(client, study, wrong):
     assert _put(client, "c0", **wrong).status_code == 422 and _put(client, "c99").status_code == 422
     assert study.readers() == []
@@ -263,5 +267,6 @@ def test_a_reader_who_comes_back_finds_the_answers_given(client, study):
     _put(client, "c3", comment="blurred")
     cases = client.get("/libra/reader-study/first?reader=ann").json()["cases"]
     given = {case["case"]: case["answer"] for case in cases if case["answer"]}
-    assert given["c3"] == {"preference": "left", "errors": {"left": ["omission"], "right": []}, "seconds": 3.5, "comment": "blurred", "revisions": 0}
+    wanted = {"preference": "left", "errors": {"left": ["omission"], "right": []}, "seconds": 3.5}
+    assert given["c3"] == {**wanted, "comment": "blurred", "revisions": 0}
     assert [case["case"] for case in cases] == [case.case for case in study.order("ann")] and len(given) == 1
