@@ -155,14 +155,14 @@ def test_a_study_is_drafted_corrected_and_saved_by_keys_alone(server, page):
     page.press("e")
     page.type(" A small new nodule in the left upper lobe.")
     tally = page.run("document.querySelector('#tally').textContent")
-    assert page.run("document.querySelector('#worklist [aria-current] .about').textContent").split(" · ")[1] == "unsaved"
+    assert page.run("document.querySelector('#worklist [aria-current] .about').textContent").split(" · ")[0] == "unsaved"
     page.press("s", ctrl=True)
     page.wait("document.querySelector('#saved').textContent === 'saved as version 1'")
     kept = server.reports.latest(page.study, "reader_corrected")
     assert kept["findings"] == draft["findings"] + " A small new nodule in the left upper lobe." and kept["draft"] == draft["uid"]
     assert kept["edit_distance"]["words"] == 9 and tally == "9 words changed from the draft"
     assert 0 < kept["seconds"] < 120
-    assert page.run("document.querySelector('#worklist [aria-current] .about').textContent").split(" · ")[1] == "corrected"
+    assert page.run("document.querySelector('#worklist [aria-current] .about').textContent").split(" · ")[0] == "corrected"
     page.press("Escape")
     page.press("n")
     assert page.wait("document.querySelector('#worklist [aria-current]').title") != page.study

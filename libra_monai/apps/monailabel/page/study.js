@@ -115,6 +115,7 @@ export class OpenStudy {
 
   choosePrior() {
     const id = at("priors").value;
+    document.querySelector(".pictures").classList.toggle("alone", !id);
     const chosen = this.study.priors.find((one) => one.id === id);
     if (this.viewers.prior.id !== (id || null) || !id) {
       const about = chosen ? [when(chosen), chosen.view, gap(chosen.gap_hours)].filter(Boolean).join(" · ") : "none";

@@ -79,7 +79,7 @@ export class Worklist {
     const state = this.unsaved(study.id) ? "unsaved" : study.state;
     const sign = element("span", `state ${state}`, SIGNS[state] || SIGNS.new);
     sign.setAttribute("aria-hidden", "true");
-    const about = `${study.view || "view not known"} · ${state} · ${study.prior ? "prior" : "no prior"}`;
+    const about = `${state} · ${study.view || "view ?"} · ${study.prior ? "prior" : "no prior"}`;
     const title = element("span", "title", study.date ? when(study) : short(study.id));
     const lines = [element("span", "about", about), element("span", "about id", short(study.id))];
     const row = element("button", "", [sign, title, ...lines]);
