@@ -75,34 +75,34 @@ class WebArchive:
                 break
         return list(found.values())
 
-    def metadata(self, study_uid: str, keywords: Sequence[str], series_uid: str = "") -> list[Dataset]:
-        """Some attributes of every object of a study or a series, by WADO-RS; what is malformed counts as absent.
+    def series(self, study_uid: str) -> dict[str, str]:
+        """UID -> modality of the series of a study, by QIDO-RS; empty where the archive does not say.
+
+        Raises:
+            NotThere: the archive has no such study; others say that it has no series.
+            PeerError: the archive did not answer as it should.
+        """
+        with self._asking("QIDO-RS", "has no such study") as client:
+            rows = [_dataset(row, ("SeriesInstanceUID", "Modality")) for row in client.search_for_series(study_uid)]
+        return {str(row.SeriesInstanceUID): str(row.get("Modality") or "") for row in rows if row.get("SeriesInstanceUID")}
+
+    def metadata(self, study_uid: str, series_uid: str, keywords: Sequence[str]) -> list[Dataset]:
+        """Some attributes of every object of a series or a study, by WADO-RS; what is malformed counts as absent.
 
         Args:
             study_uid, series_uid: which; an empty series is all of them.
             keywords: of the attributes.
 
         Raises:
-            NotThere: the archive has no such study.
+            NotThere: the archive has no such study or series.
             PeerError: the archive did not answer as it should.
         """
-        with self._asking("WADO-RS", "has no such study") as client:
+        with self._asking("WADO-RS", "has no such study or series") as client:
             if series_uid:
                 rows = client.retrieve_series_metadata(study_uid, series_uid)
             else:
                 rows = client.retrieve_study_metadata(study_uid)
             return [_dataset(row, keywords) for row in rows]
-
-    def series(self, study_uid: str, modality: str) -> list[str]:
-        """UIDs of the series of a study that have a modality, by QIDO-RS.
-
-        Raises:
-            PeerError: the archive did not answer as it should.
-        """
-        with self._asking("QIDO-RS") as client:
-            rows = client.search_for_series(study_uid, search_filters={"Modality": modality})
-            found = [_dataset(row, ("SeriesInstanceUID", "Modality")) for row in rows]
-        return [str(row.SeriesInstanceUID) for row in found if row.get("Modality", modality) == modality]
 
     def fetch(self, study_uid: str, series_uid: str, sop_uid: str, path: Path) -> None:
         """One object, in the encoding the archive keeps it in, by WADO-RS.
