@@ -124,6 +124,7 @@ def _serve(args: argparse.Namespace) -> int:
     logging.getLogger("timeloop").setLevel(logging.WARNING)
     print("Starting ...", flush=True)
     from monailabel.app import app  # reads the settings
+    os.environ.pop("MONAI_LABEL_CORS_ORIGINS", None)  # 0.8.5's processes for training and scoring die of it: they print it as JSON
     from monailabel.interfaces.utils.app import app_instance
 
     instance = app_instance()  # here, so that its errors are told as the command's

@@ -225,11 +225,14 @@ def _run(studies, *words):
     return decide.run(args.word, args)
 
 
-def test_the_three_words_of_the_command_line(studies, capsys, monkeypatch):
+def test_the_words_of_the_command_line(studies, capsys, monkeypatch):
     monkeypatch.setattr(comparing.Tolerance, "__init__", _only_swapped(comparing.Tolerance.__init__))
     assert _run(studies, "status") == 0
     shown = capsys.readouterr().out
     assert "served: the weights the server was started with" in shown and "0003: prepared" in shown and "frozen set: 3 studies" in shown
+    assert _run(studies, "abandon") == 0 and "0003 is given up" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="no training has begun"):
+        _run(studies, "abandon")
     assert _run(studies, "approve", "--candidate", "libra_tiny-reader-0001", "--by", "Dr A", "--judge-on", "cpu") == 0
     assert "serving libra_tiny-reader-0001 instead of libra_tiny, judged on 3 frozen studies" in capsys.readouterr().out
     with pytest.raises(ModelError, match="0002 is not served"):

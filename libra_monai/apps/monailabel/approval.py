@@ -20,7 +20,7 @@ from typing import Any
 
 from libra_monai.apps.monailabel.comparing import Check, Ground, Tolerance, compare_tables, identity, not_judged
 from libra_monai.apps.monailabel.frozen import read_frozen
-from libra_monai.apps.monailabel.runs import FINISHED, Run, find_run, list_runs
+from libra_monai.apps.monailabel.runs import ABANDONED, Run, find_run, list_runs, unfinished_run
 from libra_monai.checkpoints.card import MODEL_FILE
 from libra_monai.errors import ConfigError, LibraError, ModelError
 from libra_monai.files import hold, write_json
@@ -156,6 +156,22 @@ def rollback(home: str | Path, by: str = "") -> dict[str, Any]:
     return decision
 
 
+def abandon(home: str | Path) -> str:
+    """Give up the training that has begun and not ended; its name.
+
+    Args:
+        home: folder of the app's own files.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    run = unfinished_run(home)
+    if run is None:
+        raise ConfigError("no training has begun that has not ended", "`libra-monai label status` shows all.")
+    run.abandon()
+    return run.name
+
+
 def status(home: str | Path) -> dict[str, Any]:
     """What is served, what was before, trainings with their state, the frozen set's size, and the history.
 
@@ -221,13 +237,13 @@ def _deciding(home: str | Path) -> Iterator[None]:
 
 def _candidate(home: str | Path, name: str) -> Run:
     run = find_run(home, name)
-    if run.state()["state"] not in (FINISHED,) and not (run.model / MODEL_FILE).is_file():
+    if not (run.model / MODEL_FILE).is_file():
         raise ConfigError(f"training {name} has not ended", "`libra-monai label status` shows how far it is.")
     return run
 
 
 def _newest(home: str | Path) -> str:
-    names = [run.name for run in list_runs(home) if (run.model / MODEL_FILE).is_file()]
+    names = [run.name for run in list_runs(home) if (run.model / MODEL_FILE).is_file() and run.state()["state"] != ABANDONED]
     if not names:
         raise ConfigError(f"there is no candidate in {home}", "Correct drafts, then train.")
     return names[-1]

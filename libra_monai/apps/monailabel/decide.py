@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`libra-monai label approve`, `rollback` and `status`: what a person decides on trained weights, on the command line.
+"""`libra-monai label approve`, `rollback`, `abandon` and `status`: what a person decides on trained weights, on the command line.
 
 A running server follows within a second or two, between two drafts.
 """
@@ -14,11 +14,11 @@ from typing import Any
 from libra_monai.apps.monailabel.places import home_of
 from libra_monai.errors import ConfigError
 
-WORDS = ("approve", "rollback", "status")
+WORDS = ("approve", "rollback", "abandon", "status")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the three words; `--studies` is the server's own option and is added by whoever calls this.
+    """Options of the words; `--studies` is the server's own option and is added by whoever calls this.
 
     Args:
         parser: of `libra-monai label`.
@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(word: str, args: argparse.Namespace) -> int:
-    """Do one of the three words.
+    """Do one of the words.
 
     Args:
         word: `approve`, `rollback` or `status`.
@@ -46,6 +46,9 @@ def run(word: str, args: argparse.Namespace) -> int:
     home = home_of(args.studies)
     if word == "status":
         _show(approval.status(home))
+        return 0
+    if word == "abandon":
+        print(f"training {approval.abandon(home)} is given up")
         return 0
     if word == "rollback":
         decision = approval.rollback(home, args.by or _login())

@@ -29,6 +29,7 @@ from libra_monai.paths import inside
 from libra_monai.types import VIEWS
 
 PREPARED, TRAINING, COMPARING, FINISHED, FAILED = "prepared", "training", "comparing", "finished", "failed"
+ABANDONED, HALT = "abandoned", ".halt"
 PICTURES = "pictures"
 OPEN = (PREPARED, TRAINING, COMPARING)  # goes on when it is started again
 
@@ -69,6 +70,8 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """How far it is: `state`, with `step` and `steps` while it trains and `error` if it failed."""
+        if (self.folder / ABANDONED).exists():
+            return {"state": ABANDONED}
         try:
             return json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -84,6 +87,11 @@ class Run:
         write_json(self.folder / "state.json", {"state": state, **more})
 
 
+    def abandon(self) -> None:
+        """Give it up for good; its process ends behind the step it is at."""
+        (self.folder / ABANDONED).touch()
+
+
 def list_runs(home: str | Path) -> list[Run]:
     """All trainings, oldest first.
 
@@ -92,6 +100,16 @@ def list_runs(home: str | Path) -> list[Run]:
     """
     folders = [path for path in _parent(home).glob("*") if (path / "request.json").is_file() and not path.name.startswith(".")]
     return sorted((Run(path) for path in folders), key=lambda run: run.request["number"])
+
+
+def halt_trainings(home: str | Path) -> None:
+    """Ask the training that runs to save and end; it goes on when it is started again.
+
+    Args:
+        home: folder of the app's own files.
+    """
+    if _parent(home).is_dir():
+        (_parent(home) / HALT).touch()
 
 
 def find_run(home: str | Path, name: str) -> Run:

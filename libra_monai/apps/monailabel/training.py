@@ -22,7 +22,7 @@ from typing import Any
 import libra_monai
 from libra_monai.apps.monailabel.frozen import FrozenRules, StudySource, frozen_records, frozen_set, is_fetched, patient_of, unlabelled
 from libra_monai.apps.monailabel.reports import CORRECTED, SECTIONS, ReportStore
-from libra_monai.apps.monailabel.runs import FAILED, FINISHED, Run, list_runs, make_run, unfinished_run
+from libra_monai.apps.monailabel.runs import ABANDONED, FAILED, FINISHED, Run, list_runs, make_run, unfinished_run
 from libra_monai.apps.monailabel.scoring import pair_of
 from libra_monai.apps.monailabel.studies import AUTO, UnknownPrior, UnknownStudy, with_prior
 from libra_monai.data.processor import read_settings
@@ -245,6 +245,8 @@ def go_on(run: Run, tell: Tell = lambda state: None) -> dict[str, Any]:
         return {"name": run.name, **state}
     if state["state"] == FAILED:
         raise TrainingError(f"training {run.name} failed: {state.get('error')}", "Train again when that is mended.")
+    if state["state"] == ABANDONED:
+        raise TrainingError(f"training {run.name} was abandoned", "Train again: that is a new one.")
     remedy = f"Train again: it goes on from there. What libraries said is in {run.folder / LOG}."
     raise TrainingError(f"training {run.name} was stopped at step {state.get('step', 0)} (exit status {code})", remedy)
 

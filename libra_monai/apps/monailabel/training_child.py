@@ -14,12 +14,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from libra_monai.apps.monailabel.runs import COMPARING, FAILED, FINISHED, TRAINING, Run
+from libra_monai.apps.monailabel.runs import ABANDONED, COMPARING, FAILED, FINISHED, HALT, TRAINING, Run
 from libra_monai.checkpoints.card import MODEL_FILE
+from libra_monai.checkpoints.training import clear_checkpoints
 from libra_monai.errors import ConfigError, LibraError, StudiesFailed, innermost
 from libra_monai.files import hold
 
@@ -112,6 +113,7 @@ def compare_run(run: Run, teller: Teller) -> None:
     teller.tell(COMPARING, **before)
     found = compare(run.folder.parents[1], run.name, device=str(pick_device(run.request["options"]["device"])))
     teller.tell(FINISHED, **before, passed=not found.reasons, reasons=found.reasons)
+    clear_checkpoints(run.folder / "checkpoints")  # nothing goes on from here
 
 
 def main(folder: str) -> int:
@@ -123,10 +125,10 @@ def main(folder: str) -> int:
     run = Run(Path(folder))
     teller = Teller(run)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    _end_with_parent()
+    _end_when_asked(run)
     lock = _alone(run.folder.parent / ".training")
     try:
-        if run.state()["state"] == FINISHED:  # another process has gone on with it meanwhile
+        if run.state()["state"] in (FINISHED, ABANDONED):  # meanwhile
             return 0
         if not (run.model / MODEL_FILE).is_file():
             train_run(run, teller)
@@ -153,15 +155,19 @@ def _alone(path: Path) -> BinaryIO | None:
             time.sleep(_EVERY)
 
 
-def _end_with_parent() -> None:
-    """SIGTERM to this process when standard input is closed; the training answers it by saving and ending."""
+def _end_when_asked(run: Run) -> None:
+    """SIGTERM to this process when its parent is gone, or the server is about to; a training answers it by saving and ending."""
+    halt = run.folder.parent / HALT
+    halt.unlink(missing_ok=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's whole group: its parent will go, and that is enough
 
-    def wait() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
+    def end(asked: Callable[[], bool]) -> None:
+        while not asked():
+            time.sleep(_EVERY / 4)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=wait, name="parent", daemon=True).start()
+    for asked in (lambda: not os.read(sys.stdin.fileno(), 4096), lambda: halt.exists() or run.state()["state"] == ABANDONED):
+        threading.Thread(target=end, args=(asked,), name="asked to end", daemon=True).start()
 
 
 if __name__ == "__main__":
