@@ -22,6 +22,7 @@ from libra_monai.apps.peers import PASSWORD, RADIOGRAPHS, SECONDS, USER, Candida
 from libra_monai.files import replacing
 from libra_monai.transforms.tags import quiet
 
+CONNECT = 10.0  # seconds until a machine must have answered at all
 MOST = 10_000  # rows of an answer
 CAP = 100  # servers that give fewer rows than they were asked for give at least so many at once
 _LOGGERS = ("dicomweb_client", "urllib3", "retrying")
@@ -165,7 +166,7 @@ class WebArchive:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
             user = os.environ.get(USER)
             session = create_session_from_user_pass(user, os.environ.get(PASSWORD, "")) if user else create_session()
-            client = self._own.client = DICOMwebClient(self.peer.url, session, permissive_uid=True, timeout=self.seconds)
+            client = self._own.client = DICOMwebClient(self.peer.url, session, permissive_uid=True, timeout=(min(CONNECT, self.seconds), self.seconds))
             client.set_http_retry_params(retry=False)  # who asks knows whether and when to try again
         return client
 

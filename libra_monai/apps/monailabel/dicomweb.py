@@ -118,6 +118,7 @@ class WebStudies:
         self.left_out: Counter[str] = Counter()
         self._entries: dict[str, Entry] = {}
         self._asked, self._cut = -float("inf"), False
+        self._failed: PeerError | None = None
         self._listing, self._guard = threading.Lock(), threading.Lock()
         self._known: OrderedDict[str, _Listed] = OrderedDict()
         self._patients: dict[str, tuple[float, list[Candidate]]] = {}
@@ -127,12 +128,19 @@ class WebStudies:
         """All image ids, newest study first.
 
         Raises:
-            PeerError: the archive did not answer as it should.
+            PeerError: the archive did not answer as it should. It is not asked again at once, so that those who ask meanwhile do not
+                wait one after another for an archive that hangs.
         """
         with self._listing:
             if time.monotonic() - self._asked > self.refresh:
-                self._list()
+                self._failed = None
+                try:
+                    self._list()
+                except PeerError as error:
+                    self._failed = error
                 self._asked = time.monotonic()
+            if self._failed is not None:
+                raise PeerError(self._failed.what, self._failed.remedy)
             return list(self._entries)
 
     def about(self, image_id: str) -> dict[str, Any]:
