@@ -41,6 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--undated", action="store_true", help="trust dates in the future, which de-identified archives have")
     parser.add_argument("--privacy", default="identifiable", metavar="WORD", help="of the studies: synthetic, de-identified or identifiable (identifiable)")
     parser.add_argument("--store-back", action="store_true", help="drafts may be stored in the archive as SR, when asked to (they stay here)")
+    parser.add_argument("--cache", type=float, default=10.0, metavar="GB", help="fetched pictures of an archive that are kept (10)")
     parser.add_argument("--days", type=int, metavar="N", help="the worklist of an archive goes back so many days (no limit)")
     parser.add_argument("--most", type=int, default=200, metavar="N", help="studies in the worklist of an archive (200)")
     parser.add_argument("--device", default="auto", help="auto, cpu, or a torch device")
@@ -91,7 +92,7 @@ def _set_environment(args: argparse.Namespace) -> None:
     """MONAI Label's settings, for this process and for those it starts; before it is imported."""
     from libra_monai.apps.monailabel.options import Options
 
-    names = ("model", "device", "dtype", "seconds", "queue", "max_upload", "prior_rule", "max_gap", "privacy", "days", "most")
+    names = ("model", "device", "dtype", "seconds", "queue", "max_upload", "prior_rule", "max_gap", "privacy", "days", "most", "cache")
     conf = {name: str(getattr(args, name)) for name in names if getattr(args, name) is not None}
     conf |= {"dated": str(not args.undated).lower(), "store_back": str(args.store_back).lower()}
     if args.model:

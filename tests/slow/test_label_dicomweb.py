@@ -142,6 +142,7 @@ def test_a_draft_equals_that_of_the_command_line_for_the_same_files(app, local, 
     assert draft["prior_used"] and draft["prior_study_id"] == images[1]
     same = set(expected) - {"evidence", "evidence_note"}
     assert {name: draft[name] for name in same} == {name: expected[name] for name in same}
+    assert len(list(Path(one.studies.root).iterdir())) == 2  # other earlier studies are not fetched
     alone = one.draft(images[0], prior=None)
     assert not alone["prior_used"] and alone["comparison"] != draft["comparison"]
     assert one.draft(images[0], prior=images[-1])["prior_study_id"] == images[-1]

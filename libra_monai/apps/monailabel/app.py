@@ -176,7 +176,7 @@ class LibraApp(MONAILabelApp):
             from libra_monai.apps.monailabel.dicomweb import open_archive
 
             looked = {"rule": options.rule, "dated": options.dated, "refresh": options.refresh, "days": options.days, "most": options.most}
-            return open_archive(self.studies, self.home, **looked)
+            return open_archive(self.studies, self.home, most_bytes=int(options.cache * (1 << 30)), **looked)
         if options.store_back:
             raise ConfigError("--store-back was given for a folder", "It is for the studies of a DICOMweb server.")
         return LocalStudies(self.studies, self.home, options.rule, options.refresh, options.dated)

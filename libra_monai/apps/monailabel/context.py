@@ -11,7 +11,7 @@ from typing import Any
 
 from libra_monai.apps.monailabel.reports import ORIGINAL, ReportStore
 from libra_monai.apps.monailabel.service import DraftService
-from libra_monai.apps.monailabel.studies import Studies
+from libra_monai.apps.monailabel.studies import EVERY, Studies
 from libra_monai.apps.monailabel.uploads import PREFIX, Uploads
 from libra_monai.errors import LibraError
 from libra_monai.transforms.levels import WideLevels
@@ -70,10 +70,10 @@ class StudiesAndUploads:
         """See `Studies`."""
         return self._of(image_id).about(image_id)
 
-    def record(self, image_id: str) -> Record:
+    def record(self, image_id: str, prior: str | None = EVERY) -> Record:
         """See `Studies`; paths are relative to the folder that holds both."""
         source = self._of(image_id)
-        record, prefix = source.record(image_id), os.path.relpath(source.root, self.root)
+        record, prefix = source.record(image_id, prior), os.path.relpath(source.root, self.root)
         if prefix == ".":
             return record
         moved = {view: f"{prefix}/{record[view]}" if record.get(view) else None for view in _PATHS}

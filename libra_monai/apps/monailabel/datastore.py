@@ -79,7 +79,7 @@ class LabelDatastore(Datastore):
 
     def get_image_uri(self, image_id: str) -> str:
         """Path of the current picture."""
-        record = self._asked(lambda: self._studies.record(checked_id(image_id)))
+        record = self._asked(lambda: self._studies.record(checked_id(image_id), None))
         return paths.inside(self._studies.root, record["current"])
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from pydicom import Dataset
 from libra_monai.apps.monailabel.fetched import FetchedPictures
 from libra_monai.apps.monailabel.pictures import read_picture
 from libra_monai.apps.monailabel.security import is_loopback
-from libra_monai.apps.monailabel.studies import AUTO, Entry, entry_of, newest_first, unknown
+from libra_monai.apps.monailabel.studies import AUTO, EVERY, Entry, entry_of, newest_first, unknown
 from libra_monai.apps.peers import Candidate, PeerError, is_one_patient, parse_peer
 from libra_monai.apps.web_archive import MOST, NotThere, WebArchive, object_name
 from libra_monai.data.chronology import Choice, PriorRule, choose_priors
@@ -44,7 +44,6 @@ FOLDER = "fetched"  # within the app's folder
 EARLIER = 8  # earlier studies that are offered, and fetched, for one study
 MISSING = "the archive lists it and does not have it"
 OTHER = "the archive lists it under another patient than its header names"
-EVERY = "every"  # of the earlier studies offered may be looked at
 _ASKED = (*TAGS, "SeriesInstanceUID")
 _FEW = 40  # objects whose metadata come at once; more are asked for by series, since they may be the slices of a CT
 _PATIENT_SECONDS = 300.0

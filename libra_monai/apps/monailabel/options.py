@@ -30,6 +30,7 @@ class Options:
         privacy: of the studies: `identifiable`, `de-identified` or `synthetic`.
         refresh: seconds after which the studies are looked through again.
         store_back: drafts of an archive's studies may be stored there, when asked to; of an archive only.
+        cache: gigabytes of pictures fetched from an archive that are kept.
         days, most: the worklist of an archive goes back so many days (None: no limit) and has at most so many studies.
 
     Raises:
@@ -50,9 +51,10 @@ class Options:
     store_back: bool = False
     days: int | None = None
     most: int = 200
+    cache: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("seconds", "queue", "max_upload", "refresh"):
+        for name in ("seconds", "queue", "max_upload", "refresh", "cache"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "Give a number above 0.")
         if self.privacy not in PRIVACY:

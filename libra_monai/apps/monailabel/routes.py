@@ -198,7 +198,7 @@ def request_for(
     Raises:
         LibraError: the id is none, there is no such study, or the time limit makes no sense.
     """
-    record = context.studies.record(checked_id(image_id))
+    record = context.studies.record(checked_id(image_id), prior)
     if seconds is not None and not 0 < seconds <= context.service.seconds:
         raise HTTPException(422, f"seconds is {seconds:g}. Give more than 0 and at most {context.service.seconds:g}, the server's limit.")
     return DraftRequest(image_id, record, context.studies.root, prior, prompt, decoding or DECODING, seconds)

@@ -21,6 +21,7 @@ from libra_monai.transforms.levels import WideLevels
 from libra_monai.types import Record
 
 AUTO = "auto"  # the prior by the project's rule
+EVERY = "every"  # of the earlier studies may be looked at
 
 
 class UnknownStudy(ConfigError):
@@ -52,8 +53,12 @@ class Studies(Protocol):
         """
         ...
 
-    def record(self, image_id: str) -> Record:
+    def record(self, image_id: str, prior: str | None = EVERY) -> Record:
         """The datalist record with its prior by the project's rule, and all earlier studies; its own report too, if it has one.
+
+        Args:
+            image_id: of the study.
+            prior: which earlier study will be looked at, as `with_prior` takes it; an archive fetches no other.
 
         Raises:
             UnknownStudy: there is none.
@@ -115,8 +120,8 @@ class EntryStudies:
         """See `Studies`."""
         return dict(self._entry(image_id).about)
 
-    def record(self, image_id: str) -> Record:
-        """See `Studies`."""
+    def record(self, image_id: str, prior: str | None = EVERY) -> Record:
+        """See `Studies`; all pictures are there."""
         return dict(self._entry(image_id).record)
 
     def priors(self, image_id: str) -> list[dict[str, Any]]:
