@@ -22,7 +22,8 @@ from libra_monai.apps.peers import PASSWORD, RADIOGRAPHS, SECONDS, USER, Candida
 from libra_monai.files import replacing
 from libra_monai.transforms.tags import quiet
 
-PAGE = 100  # rows asked for at once; servers give no fewer unless there are no more
+MOST = 10_000  # rows of an answer
+CAP = 100  # servers that give fewer rows than they were asked for give at least so many at once
 _LOGGERS = ("dicomweb_client", "urllib3", "retrying")
 _ROW = (
     "StudyInstanceUID", "StudyDate", "StudyTime", "PatientID", "ModalitiesInStudy", "NumberOfStudyRelatedInstances",
@@ -45,14 +46,14 @@ class WebArchive:
         self.peer, self.seconds = peer, seconds
         self._own = threading.local()
 
-    def studies(self, patient_id: str = "", modality: str = "", since: str = "", most: int = 1000) -> list[Candidate]:
+    def studies(self, patient_id: str = "", modality: str = "", since: str = "", most: int = MOST) -> list[Candidate]:
         """Studies that may hold radiographs, by QIDO-RS; in no order.
 
         Args:
             patient_id: of one patient; empty is anyone.
             modality: one that is in the study; empty is any.
             since: date of the oldest, YYYYMMDD; empty is no limit.
-            most: ask for no more than about so many.
+            most: no more than so many; an answer of so many may not be whole.
 
         Raises:
             PeerError: the archive did not answer as it should.
@@ -61,16 +62,16 @@ class WebArchive:
         filters = {name: value for name, value in filters.items() if value}
         fields = ["ModalitiesInStudy", "NumberOfStudyRelatedInstances"]
         found: dict[str, Candidate] = {}
-        rows, before = 0, -1
-        while len(found) > before and rows < most:  # a server that does not know offsets gives the same rows again
-            before = len(found)
+        rows = 0
+        while rows < most:
+            # all at once: Orthanc 1.10 gives nothing after an offset when it is asked for a modality
             with self._asking("QIDO-RS") as client:
-                page = client.search_for_studies(search_filters=filters, fields=fields, limit=PAGE, offset=rows)
-                for one in (candidate_of(_dataset(row, _ROW), patient_id) for row in page):
-                    if one is not None:
-                        found[one.study_uid] = one
+                page = client.search_for_studies(search_filters=filters, fields=fields, limit=most - rows, offset=rows or None)
+                candidates = [candidate_of(_dataset(row, _ROW), patient_id) for row in page]
+            new = {one.study_uid: one for one in candidates if one is not None and one.study_uid not in found}
+            found |= new
             rows += len(page)
-            if len(page) < PAGE:
+            if len(page) < CAP or not new:  # a server that does not know offsets gives the same rows again
                 break
         return list(found.values())
 

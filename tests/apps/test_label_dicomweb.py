@@ -20,7 +20,7 @@ from libra_monai.apps.monailabel.fetched import FetchedPictures
 from libra_monai.apps.monailabel.store_back import NotStored, StoreBack, draft_of
 from libra_monai.apps.monailabel.studies import UnknownStudy
 from libra_monai.apps.peers import Candidate, Peer, PeerError, candidate_of, is_one_patient
-from libra_monai.apps.web_archive import PAGE, WebArchive, object_name
+from libra_monai.apps.web_archive import CAP, WebArchive, object_name
 from libra_monai.errors import ConfigError
 
 MB = 1 << 20
@@ -168,9 +168,9 @@ def test_an_archive_that_never_answers_is_given_up():
 
 
 def test_a_server_that_knows_no_offsets_is_not_asked_for_ever():
-    rows = [{"0020000D": {"vr": "UI", "Value": [f"1.2.{number}"]}} for number in range(PAGE)]
+    rows = [{"0020000D": {"vr": "UI", "Value": [f"1.2.{number}"]}} for number in range(CAP)]
     with Answers(body=json.dumps(rows).encode()) as server:
-        assert len(WebArchive(Peer(url=server.url)).studies()) == PAGE and len(server.asked) == 2
+        assert len(WebArchive(Peer(url=server.url)).studies()) == CAP and len(server.asked) == 2
 
 
 @pytest.mark.parametrize("image", ["../x", "1.2/../3", "", "1" * 65, "1.2%2f", "1.2?x=y", "1.2\n"])

@@ -114,6 +114,19 @@ def test_orders_and_scores_come_by_monai_labels_routes(server):
     assert scored["studies"] == 1 and scored["effort"]["seconds"]["mean"] == 2
 
 
+def test_what_monai_labels_own_routes_cannot_do_is_a_sentence_too(server, monkeypatch):
+    for path, status, words in (
+        ("/activelearning/newest", 422, "no such strategy 'newest'"),
+        ("/scoring/dice?run_sync=true", 422, "no such scoring method 'dice'"),
+        ("/train/segmentation?run_sync=true", 422, "There is no model 'segmentation'"),
+    ):
+        answer = server.post(path)
+        assert answer.status_code == status and words in answer.json()["detail"], answer.text
+    monkeypatch.setattr(server.instance, "next_sample", lambda request: 1 / 0)
+    answer = server.post("/activelearning/least_confident")
+    assert answer.status_code == 500 and "ZeroDivisionError" in answer.json()["detail"]
+
+
 def test_a_batch_drafts_all_and_says_what_failed(server):
     (server.studies / "p/1/a.dcm").rename(server.studies / "gone")
     try:

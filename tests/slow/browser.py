@@ -81,20 +81,23 @@ class Browser:
 
     def send(self, method: str, **params: Any) -> dict[str, Any]:
         """Call a method of the protocol and return its result; what happens meanwhile is kept in `events`."""
-        self.number += 1
-        message = {"id": self.number, "method": method, "params": params}
-        if self.session:
-            message["sessionId"] = self.session
-        os.write(self.ours_out, json.dumps(message).encode() + b"\0")
-        end = time.monotonic() + 60
+        number, end = self._write(method, **params), time.monotonic() + 60
         while time.monotonic() < end:
             told = self._next(end - time.monotonic())
-            if told.get("id") == self.number:
+            if told.get("id") == number:
                 if "error" in told:
                     raise AssertionError(f"{method}: {told['error']}")
                 return told["result"]
             self.events.append(told)
         raise AssertionError(f"{method}: no answer")
+
+    def _write(self, method: str, **params: Any) -> int:
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": params}
+        if self.session:
+            message["sessionId"] = self.session
+        os.write(self.ours_out, json.dumps(message).encode() + b"\0")
+        return self.number
 
     def send_to_browser(self, method: str, **params: Any) -> dict[str, Any]:
         """As `send`, to the browser instead of the page."""
@@ -113,11 +116,26 @@ class Browser:
                 raise AssertionError("the browser does not answer")
             self.read += piece
         line, self.read = self.read.split(b"\0", 1)
-        return json.loads(line)
+        told = json.loads(line)
+        if told.get("method") == "Page.javascriptDialogOpening":  # "leave without saving?": yes
+            self._write("Page.handleJavaScriptDialog", accept=True)
+        return told
 
     def open(self, address: str) -> None:
-        """Go to an address; `wait` for what is expected there."""
+        """Go to an address and wait until it is loaded; `wait` for what its scripts do then."""
+        self.events.clear()
         self.send("Page.navigate", url=address)
+        self._loaded()
+
+    def reload(self) -> None:
+        """Load the page again."""
+        self.events.clear()
+        self.send("Page.reload")
+        self._loaded()
+
+    def _loaded(self) -> None:
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._next(60))
 
     def resize(self, width: int, height: int) -> None:
         """Size of the page in CSS pixels."""
@@ -158,8 +176,10 @@ class Browser:
 
     def drag(self, start: tuple[float, float], end: tuple[float, float], button: str = "left") -> None:
         """Move the mouse with a button held."""
+        held = {"left": 1, "right": 2}[button]
         for kind, (x, y) in (("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end)):
-            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=1, clickCount=1)
+            still = 0 if kind == "mouseReleased" else held
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=still, clickCount=1)
 
     def wheel(self, x: float, y: float, turn: float) -> None:
         """Turn the wheel over a point."""

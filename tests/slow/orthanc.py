@@ -55,7 +55,7 @@ class Orthanc:
         try:
             with urlopen(request, timeout=60) as answer:
                 content = answer.read()
-                return json.loads(content) if answer.headers.get_content_type() == "application/json" else content
+                return json.loads(content) if answer.headers.get_content_type().endswith("json") else content
         except ConnectionError:
             return None
         except OSError as error:

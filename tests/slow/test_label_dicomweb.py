@@ -31,7 +31,7 @@ from libra_monai.apps.monailabel.reports import ReportStore
 from libra_monai.apps.monailabel.service import DraftService
 from libra_monai.apps.monailabel.studies import AUTO
 from libra_monai.apps.peers import PASSWORD, USER, Peer, PeerError
-from libra_monai.apps.web_archive import WebArchive
+from libra_monai.apps.web_archive import CAP, WebArchive
 from libra_monai.errors import StudyError
 from tests.data.studies_made import START, write_dicom
 from tests.slow.orthanc import ABSENT, REASON, Orthanc, free_port
@@ -267,6 +267,9 @@ def test_an_archive_that_is_down_elsewhere_or_closed_is_told_with_its_remedy(ort
         monkeypatch.setenv(USER, "reader")
         monkeypatch.setenv(PASSWORD, "secret")
         assert open_archive(closed.url, tmp_path).ids() == []
+        for number in range(CAP + 5):
+            closed.ask("/instances", write_dicom(tmp_path / "one.dcm", "many", f"s{number}", START - timedelta(days=number)).read_bytes())
+        assert len(open_archive(closed.url, tmp_path, dated=False).ids()) == CAP + 5  # more than some servers give at once
     finally:
         closed.stop()
 

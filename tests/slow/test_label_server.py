@@ -76,8 +76,17 @@ def realm():
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            body = json.dumps({"public_key": base64.b64encode(public).decode()}).encode()
-            self.send_response(200)
+            told = {"public_key": base64.b64encode(public).decode(), "token_endpoint": f"http://127.0.0.1:{self.server.server_port}/token"}
+            self._answer(200, told)
+
+        def do_POST(self):
+            asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            right = "password=right" in asked and "grant_type=password" in asked
+            self._answer(200 if right else 401, {"access_token": sign("monailabel-user")["Authorization"].split()[1], "token_type": "bearer"} if right else {})
+
+        def _answer(self, status, told):
+            body = json.dumps(told).encode()
+            self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -141,6 +150,10 @@ def test_a_killed_server_starts_again_with_all_reports_and_then_wants_tokens(stu
             assert answer.status_code == status and words in answer.text, answer.text
             assert client.get("/info/", headers=headers).status_code == status
             assert client.get("/libra/reader-study", headers=headers).status_code == status
+        given = client.post("/auth/token", data={"username": "reader", "password": "right"}).json()
+        assert client.get("/libra/worklist", headers={"Authorization": f"Bearer {given['access_token']}"}).status_code == 200
+        refused = client.post("/auth/token", data={"username": "reader", "password": "wrong"})
+        assert refused.status_code == 401 and "does not accept this name" in refused.json()["detail"]
         told = client.get(f"/libra/studies/{image}", headers=reader).json()
         assert told["corrected"]["findings"] == "Clear." and told["draft"]["uid"] == draft["uid"]
         assert client.get(f"/libra/drafts/{job}", headers=reader).status_code == 404

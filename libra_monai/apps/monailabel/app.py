@@ -12,10 +12,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.utils.sessions import Sessions
 
@@ -30,7 +32,7 @@ from libra_monai.apps.monailabel.places import home_of
 from libra_monai.apps.monailabel.reports import ReportStore
 from libra_monai.apps.monailabel.runs import halt_trainings
 from libra_monai.apps.monailabel.scoring import scoring_methods
-from libra_monai.apps.monailabel.security import Guard, Limits
+from libra_monai.apps.monailabel.security import Guard, Limits, unexpected
 from libra_monai.apps.monailabel.service import DraftService
 from libra_monai.apps.monailabel.strategies import strategies
 from libra_monai.apps.monailabel.studies import Studies
@@ -39,10 +41,22 @@ from libra_monai.apps.monailabel.uploads import Uploads
 from libra_monai.checkpoints import load_pretrained
 from libra_monai.checkpoints.loaded import LoadedModel
 from libra_monai.engines import pick_device, pick_dtype
-from libra_monai.errors import ConfigError
+from libra_monai.errors import ConfigError, LibraError
 from libra_monai.files import check_writable
 
 logger = logging.getLogger(__name__)
+
+
+async def _told(request: Request, error: Exception) -> JSONResponse:
+    """What MONAI Label's own routes answer to errors, of ours and of its own: a status and a sentence."""
+    if isinstance(error, LibraError):
+        turned = routes.http_error(error)
+        return JSONResponse({"detail": turned.detail}, turned.status_code, turned.headers)
+    return JSONResponse({"detail": f"{str(getattr(error, 'msg', error))[:300]}. GET /info/ lists what there is."}, 422)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": unexpected(error)}, 500)
 
 
 class LibraApp(MONAILabelApp):
@@ -143,8 +157,11 @@ class LibraApp(MONAILabelApp):
 
         app.router.routes.insert(0, app.router.routes.pop())
         limits = Limits(settings.MONAI_LABEL_AUTH_ENABLE, self.options.max_upload << 20, self.home / "audit.jsonl")
-        # the server runs already, so its stack of middleware is built: the guard goes around it
-        app.middleware_stack = Guard(app.middleware_stack or app.build_middleware_stack(), limits)
+        app.add_exception_handler(LibraError, _told)
+        app.add_exception_handler(MONAILabelException, _told)
+        app.add_exception_handler(Exception, _unexpected)
+        # the server runs already, with a stack of middleware that knows none of this: it gets another, and the guard around it
+        app.middleware_stack = Guard(app.build_middleware_stack(), limits)
 
     def close(self) -> None:
         """End what runs beside the server; a training saves, and goes on with the next one."""

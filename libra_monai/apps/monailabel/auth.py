@@ -7,16 +7,18 @@ every token would be wrong. Its dependency is replaced by one that names them; s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import jwt
 import requests
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.security import OAuth2PasswordRequestForm
 from monailabel.config import settings
 from monailabel.endpoints.user import auth
 from starlette.concurrency import run_in_threadpool
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384")  # with a public key; never one both sides know
+_NO_REALM = "The realm that signs the tokens does not answer. Try again, or ask its administrator."
 _BEARER = {"WWW-Authenticate": "Bearer"}
 
 
@@ -27,6 +29,34 @@ def protect(app: FastAPI) -> None:
         app: the server.
     """
     app.dependency_overrides[auth.get_current_user] = current_user
+
+    @app.post("/auth/token", tags=["Auth"])
+    def token(form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> dict[str, Any]:
+        return token_for(form.username, form.password)
+
+    app.router.routes.insert(0, app.router.routes.pop())
+
+
+def token_for(username: str, password: str) -> dict[str, Any]:
+    """What the realm answers to a name and a password; MONAI Label's own route fails where they are wrong.
+
+    Args:
+        username, password: go to the realm, and are not kept.
+
+    Raises:
+        HTTPException: 404 where authentication is off, 401 if the realm refuses, 503 if it does not answer.
+    """
+    if not settings.MONAI_LABEL_AUTH_ENABLE:
+        raise HTTPException(404, "Authentication is off: no token is needed.")
+    asked = {"client_id": settings.MONAI_LABEL_AUTH_CLIENT_ID, "grant_type": "password", "username": username, "password": password}
+    try:
+        answer = requests.post(auth.token_uri(), data=asked, timeout=settings.MONAI_LABEL_AUTH_TIMEOUT)
+        if 400 <= answer.status_code < 500:
+            raise HTTPException(401, "The realm does not accept this name and password. Try again, or ask its administrator.", _BEARER)
+        answer.raise_for_status()
+        return answer.json()
+    except (requests.RequestException, ValueError):
+        raise HTTPException(503, _NO_REALM) from None
 
 
 async def current_user(request: Request) -> auth.User:
@@ -60,7 +90,7 @@ def user_of(token: str) -> auth.User:
     try:
         key = auth.get_public_key(settings.MONAI_LABEL_AUTH_REALM_URI)
     except (requests.RequestException, KeyError, ValueError):
-        raise HTTPException(503, "The realm that signs the tokens does not answer. Try again, or ask its administrator.") from None
+        raise HTTPException(503, _NO_REALM) from None
     try:
         told = jwt.decode(token, key, algorithms=list(ALGORITHMS), options={"verify_aud": False, "require": ["exp"]})
     except jwt.ExpiredSignatureError:

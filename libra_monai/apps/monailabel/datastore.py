@@ -137,7 +137,11 @@ class LabelDatastore(Datastore):
         for tag in TAGS:
             folder = self._reports.root / tag
             tags[tag] = sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
-        return {"total": len(self._studies.ids()), "completed": tags[CORRECTED], "label_tags": tags}
+        told = {"completed": tags[CORRECTED], "label_tags": tags}
+        try:
+            return {"total": len(self._studies.ids()), **told}
+        except LibraError as error:  # an archive that does not answer is no reason for `/info/` to fail
+            return {"total": 0, **told, "error": str(error)}
 
     def json(self) -> dict[str, Any]:
         """All studies with their reports' tags."""

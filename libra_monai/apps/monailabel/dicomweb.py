@@ -24,7 +24,7 @@ from libra_monai.apps.monailabel.fetched import FetchedPictures
 from libra_monai.apps.monailabel.pictures import read_picture
 from libra_monai.apps.monailabel.studies import AUTO, Entry, entry_of, newest_first, unknown
 from libra_monai.apps.peers import RADIOGRAPHS, Candidate, Peer, PeerError, is_one_patient, parse_peer
-from libra_monai.apps.web_archive import NotThere, WebArchive, object_name
+from libra_monai.apps.web_archive import MOST, NotThere, WebArchive, object_name
 from libra_monai.data.chronology import Choice, PriorRule, choose_priors
 from libra_monai.data.request import choice_of
 from libra_monai.data.sources.headers import TAGS, Header, NotUsed, header_of, read_header
@@ -96,7 +96,7 @@ class WebStudies:
         self.root = str(self._pictures.folder.resolve())
         self.left_out: Counter[str] = Counter()
         self._entries: dict[str, Entry] = {}
-        self._asked = -float("inf")
+        self._asked, self._cut = -float("inf"), False
         self._listing, self._guard = threading.Lock(), threading.Lock()
         self._known: OrderedDict[str, _Listed] = OrderedDict()
         self._patients: dict[str, tuple[float, list[Candidate]]] = {}
@@ -183,11 +183,14 @@ class WebStudies:
     def _candidates(self) -> tuple[list[Candidate], bool]:
         """The newest studies that may be radiographs, and whether these are all the archive has."""
         since = f"{date.today() - timedelta(days=self.days):%Y%m%d}" if self.days else ""
-        rows = self._pool.map(lambda modality: self.archive.studies(modality=modality, since=since), RADIOGRAPHS)
+        rows = list(self._pool.map(lambda modality: self.archive.studies(modality=modality, since=since), RADIOGRAPHS))
+        if any(len(row) >= MOST for row in rows):  # in no order, so the newest may be missing
+            raise ConfigError(f"the archive has more than {MOST} studies of one modality", "Limit the worklist with --days.")
         found = {one.study_uid: one for row in rows for one in row}
         ordered = sorted(found.values(), key=lambda one: (one.date, one.time, one.study_uid), reverse=True)
-        if len(ordered) > self.most:
+        if len(ordered) > self.most and not self._cut:  # said once
             logger.warning("the archive has %d studies of radiographs, the worklist shows %d", len(ordered), self.most)
+        self._cut = len(ordered) > self.most
         return ordered[: self.most], not self.days and len(ordered) <= self.most
 
     def _read_all(self, candidates: Iterable[Candidate]) -> list[_Listed]:

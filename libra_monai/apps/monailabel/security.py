@@ -83,6 +83,11 @@ def hashed(image_id: str) -> str:
     return hashlib.sha256(image_id.encode()).hexdigest()[:16]
 
 
+def unexpected(error: Exception) -> str:
+    """The sentence of an error nobody foresaw; not its text, which may quote what was sent."""
+    return f"unexpected error {type(error).__name__}. Look at the server's log, and report it."
+
+
 @dataclass(frozen=True)
 class Limits:
     """What is let in.
@@ -123,6 +128,11 @@ class Guard:
                 await passage.refuse(*refused)
             else:
                 await self.app(scope, passage.receive, passage.send)
+        except Exception as error:  # its text may quote what was sent, so it is in no log
+            logger.error("a request failed (%s)", type(error).__name__)
+            logger.debug("", exc_info=True)
+            if not passage.started:
+                await passage.refuse(500, unexpected(error))
         finally:
             self._note(scope, passage)
 
@@ -180,7 +190,7 @@ class _Passage:
         self.scope, self.limit = scope, limit
         self._receive, self._send = receive, send
         self.received, self.status, self.began = 0, None, time.monotonic()
-        self._over = self._started = False
+        self._over = self.started = False
 
     def announced(self) -> tuple[int, str] | None:
         """The refusal of a body that is said to be too large; nothing of it is read."""
@@ -200,11 +210,11 @@ class _Passage:
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """A message of the server, with our headers where it answers for the app."""
         if self._over:
-            if not self._started:
+            if not self.started:
                 await self.refuse(*self._too_large())
             return
         if message["type"] == "http.response.start":
-            self._started, self.status = True, message["status"]
+            self.started, self.status = True, message["status"]
             if self.scope["path"].startswith("/libra"):
                 given = {name.lower() for name, _ in message.get("headers", ())}
                 headers = [*message.get("headers", ()), *(one for one in _HEADERS if one[0] not in given)]
@@ -213,7 +223,7 @@ class _Passage:
 
     async def refuse(self, status: int, detail: str) -> None:
         """Answer with a sentence and close."""
-        self._started, self.status = True, status
+        self.started, self.status = True, status
         body = json.dumps({"detail": detail}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

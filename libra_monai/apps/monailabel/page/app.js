@@ -77,7 +77,7 @@ function toggleDifference() {
   at("changes").hidden = !at("changes").hidden;
   at("difference").setAttribute("aria-pressed", String(!at("changes").hidden));
   study.showTally();
-  at("changes").scrollIntoView({ block: "nearest" });
+  at("changes").scrollIntoView({ block: "end" });
 }
 
 function toggleEvidence() {

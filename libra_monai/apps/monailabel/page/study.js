@@ -63,7 +63,9 @@ export class OpenStudy {
     this.waiting.delete(study.id);
     this.base = kept ? kept.base : await this.began(study);
     if (this.id !== study.id) return;
-    this.put(kept ? kept.sections : study.corrected || study.draft || {});
+    this.put(study.corrected || study.draft || {});
+    if (kept) for (const name of SECTIONS) at(name).value = kept.sections[name];
+    this.typed();
     this.clock.start(kept ? kept.seconds : 0);
     this.showDraft();
     this.showSaved(study.corrected);
@@ -125,7 +127,8 @@ export class OpenStudy {
 
   /** Ask for a draft with the chosen prior, prompt and decoding. */
   async redraft() {
-    if (!this.study || this.jobs.get(this.id)?.running) return;
+    if (!this.study) return this.say("The study is still loading.");
+    if (this.jobs.get(this.id)?.running) return;
     const [id, chosen] = [this.id, at("priors").value || null];
     const prior = chosen === this.study.prior ? "auto" : chosen;
     const asked = { image: id, prior, prompt: at("prompt").value, decoding: at("decoding").value };
