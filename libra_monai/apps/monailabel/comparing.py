@@ -27,7 +27,7 @@ from libra_monai.registry import build
 from libra_monai.types import Record
 
 FINDINGS, CHANGED = "finding_side_micro_f1", "change_micro_f1"
-_RANK = {NO: 0, PARTLY: 1, YES: 2}
+_LOOKS = {NO: 0.0, PARTLY: 1.0, YES: 1.0}  # between yes and partly stands a limit of shares that are compared themselves
 
 
 @dataclass(frozen=True)
@@ -182,11 +182,11 @@ def _control(name: str, before: Mapping[str, Any], after: Mapping[str, Any], sha
 
 
 def _answers(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Check]:
-    """Whether the model still looks; what cannot be told is not compared."""
+    """Whether the model still looks at all; what cannot be told is not compared."""
     for name in before:
-        ranks = [_RANK.get(answers[name]["answer"]) for answers in (before, after)]
-        if None not in ranks:
-            yield _check(f"looks at the {name} (0 no, 1 partly, 2 yes)", float(ranks[0]), float(ranks[1]), 0.0)
+        looks = [_LOOKS.get(answers[name]["answer"]) for answers in (before, after)]
+        if None not in looks:
+            yield _check(f"looks at the {name}", looks[0], looks[1], 0.0)
 
 
 def _check(name: str, served: float, candidate: float, tolerance: float, sign: int = 1) -> Check:
