@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
         return decide.run(args.word, args)
     _check_place(args)
     install.check_installed()
+    _check_port(args.host, args.port)
+    print("Starting ...", flush=True)
     _set_environment(args)
     return _serve(args)
 
@@ -85,6 +88,16 @@ def _check_place(args: argparse.Namespace) -> None:
     print(f"Warning: other machines reach this server on {args.host}; who has a token of the realm reads patients' studies.", file=sys.stderr)
     if not args.certificate:
         print("Warning: requests and tokens are not encrypted. Give --certificate and --key, or put a proxy with TLS before it.", file=sys.stderr)
+
+
+def _check_port(host: str, port: int) -> None:
+    """Say that an address is taken before anything is loaded."""
+    from libra_monai.errors import ConfigError
+
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise ConfigError(f"the server cannot listen on {host}:{port} ({error.strerror})", "Choose another --port or --host.") from None
 
 
 def _set_environment(args: argparse.Namespace) -> None:
@@ -121,8 +134,7 @@ def _serve(args: argparse.Namespace) -> int:
         raise ConfigError(f"--studies {args.studies} is no folder", "Give an existing folder, or the address of a DICOMweb server.")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, level=logging.WARNING)
     logging.getLogger("libra_monai").setLevel(logging.INFO)
-    logging.getLogger("timeloop").setLevel(logging.WARNING)
-    print("Starting ...", flush=True)
+    logging.getLogger("timeloop").disabled = True  # it tells of itself whatever level is asked for
     from monailabel.app import app  # reads the settings
     os.environ.pop("MONAI_LABEL_CORS_ORIGINS", None)  # 0.8.5's processes for training and scoring die of it: they print it as JSON
     from monailabel.interfaces.utils.app import app_instance

@@ -61,12 +61,13 @@ def _make(args: argparse.Namespace) -> int:
 def _drafts(path: str) -> dict[str, dict[str, Any]]:
     from libra_monai.errors import ConfigError
 
+    remedy = "Give a predictions.jsonl as `evaluate` or `inference` write it."
     try:
         lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({error})", "Give a predictions.jsonl as `evaluate` or `inference` write it.") from error
+        raise ConfigError(f"{path} cannot be read ({error})", remedy) from error
     if not lines or not all(isinstance(line, dict) and line.get("study_id") for line in lines):
-        raise ConfigError(f"{path} has lines without study_id", "Give a predictions.jsonl as `evaluate` or `inference` write it.")
+        raise ConfigError(f"{path} has lines without study_id", remedy)
     return {str(line["study_id"]): line for line in lines}
 
 
@@ -90,7 +91,8 @@ def _case(study: str, names: list[str], one: Mapping[str, Any], other: Mapping[s
             texts["findings"] = draft.get("prediction") or ""
         drafts.append({"system": name, **texts, "marks": draft.get("marks") or []})
     prior = one.get("prior_study_id") or other.get("prior_study_id")
-    return {"case": study, "image": file_name(study), "prior": file_name(str(prior)) if prior else None, "drafts": drafts}
+    prior = file_name(str(prior)) if prior else None
+    return {"case": study, "image": file_name(study), "prior": prior, "drafts": drafts}
 
 
 def _results(args: argparse.Namespace) -> int:

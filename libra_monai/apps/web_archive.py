@@ -22,6 +22,7 @@ from libra_monai.apps.peers import PASSWORD, RADIOGRAPHS, SECONDS, USER, Candida
 from libra_monai.files import replacing
 from libra_monai.transforms.tags import quiet
 
+CONNECT = 10.0  # seconds until a machine must have answered at all
 MOST = 10_000  # rows of an answer
 CAP = 100  # servers that give fewer rows than they were asked for give at least so many at once
 _LOGGERS = ("dicomweb_client", "urllib3", "retrying")
@@ -75,34 +76,34 @@ class WebArchive:
                 break
         return list(found.values())
 
-    def metadata(self, study_uid: str, keywords: Sequence[str], series_uid: str = "") -> list[Dataset]:
-        """Some attributes of every object of a study or a series, by WADO-RS; what is malformed counts as absent.
+    def series(self, study_uid: str) -> dict[str, str]:
+        """UID -> modality of the series of a study, by QIDO-RS; empty where the archive does not say.
+
+        Raises:
+            NotThere: the archive has no such study; others say that it has no series.
+            PeerError: the archive did not answer as it should.
+        """
+        with self._asking("QIDO-RS", "has no such study") as client:
+            rows = [_dataset(row, ("SeriesInstanceUID", "Modality")) for row in client.search_for_series(study_uid)]
+        return {str(row.SeriesInstanceUID): str(row.get("Modality") or "") for row in rows if row.get("SeriesInstanceUID")}
+
+    def metadata(self, study_uid: str, series_uid: str, keywords: Sequence[str]) -> list[Dataset]:
+        """Some attributes of every object of a series or a study, by WADO-RS; what is malformed counts as absent.
 
         Args:
             study_uid, series_uid: which; an empty series is all of them.
             keywords: of the attributes.
 
         Raises:
-            NotThere: the archive has no such study.
+            NotThere: the archive has no such study or series.
             PeerError: the archive did not answer as it should.
         """
-        with self._asking("WADO-RS", "has no such study") as client:
+        with self._asking("WADO-RS", "has no such study or series") as client:
             if series_uid:
                 rows = client.retrieve_series_metadata(study_uid, series_uid)
             else:
                 rows = client.retrieve_study_metadata(study_uid)
             return [_dataset(row, keywords) for row in rows]
-
-    def series(self, study_uid: str, modality: str) -> list[str]:
-        """UIDs of the series of a study that have a modality, by QIDO-RS.
-
-        Raises:
-            PeerError: the archive did not answer as it should.
-        """
-        with self._asking("QIDO-RS") as client:
-            rows = client.search_for_series(study_uid, search_filters={"Modality": modality})
-            found = [_dataset(row, ("SeriesInstanceUID", "Modality")) for row in rows]
-        return [str(row.SeriesInstanceUID) for row in found if row.get("Modality", modality) == modality]
 
     def fetch(self, study_uid: str, series_uid: str, sop_uid: str, path: Path) -> None:
         """One object, in the encoding the archive keeps it in, by WADO-RS.
@@ -165,7 +166,7 @@ class WebArchive:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
             user = os.environ.get(USER)
             session = create_session_from_user_pass(user, os.environ.get(PASSWORD, "")) if user else create_session()
-            client = self._own.client = DICOMwebClient(self.peer.url, session, permissive_uid=True, timeout=self.seconds)
+            client = self._own.client = DICOMwebClient(self.peer.url, session, permissive_uid=True, timeout=(min(CONNECT, self.seconds), self.seconds))
             client.set_http_retry_params(retry=False)  # who asks knows whether and when to try again
         return client
 

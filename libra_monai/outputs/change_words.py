@@ -23,7 +23,7 @@ _CHANGE = re.compile(r"\b(?:" + "|".join(_PHRASES) + r")\b", re.IGNORECASE)
 
 
 def change_pattern() -> str:
-    """The regular expression of all phrases, case ignored, for pages that mark texts themselves: Python and JavaScript read it alike."""
+    """The regular expression of all phrases, for pages that mark texts themselves: JavaScript reads it alike, case ignored."""
     return _CHANGE.pattern
 
 

@@ -156,6 +156,15 @@ def test_an_answer_that_is_none_is_told_with_its_remedy_and_without_the_patient(
     assert "Secret-17" not in str(error.value) + caplog.text
 
 
+def test_an_archive_that_fails_is_not_asked_again_by_everyone_who_waits(tmp_path):
+    with Answers(status=500) as server:
+        studies = WebStudies(WebArchive(Peer(url=server.url)), tmp_path, refresh=60.0)
+        for _ in range(6):
+            with pytest.raises(PeerError, match="failed to answer QIDO-RS .500"):
+                studies.ids()
+        assert len(server.asked) <= 3  # one for each modality at most, of the first who asked
+
+
 def test_an_archive_that_never_answers_is_given_up():
     import socket
 

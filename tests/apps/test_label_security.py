@@ -269,6 +269,20 @@ def test_the_command_refuses_what_would_open_the_server_to_others(tmp_path, caps
     assert said in capsys.readouterr().err
 
 
+def test_a_port_that_is_taken_is_told_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
+    import socket
+
+    from libra_monai.apps import label
+    from libra_monai.apps.monailabel import install
+
+    monkeypatch.setattr(install, "check_installed", lambda: None)
+    monkeypatch.setattr(label, "_set_environment", lambda args: pytest.fail("went on"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["label", "--studies", str(tmp_path), "--port", port]) == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
 def test_the_command_wants_studies(capsys):
     assert main(["label"]) == 2
     assert "Give --studies" in capsys.readouterr().err

@@ -188,7 +188,8 @@ def test_tables_hold_every_answer_and_no_formula(study):
 
 
 def _predictions(path, model, studies):
-    lines = [{"study_id": s, "prediction": f"{model} on {s}.", "findings": None, "model": model, "marks": ["M."], "prior_study_id": "p"} for s in studies]
+    same = {"findings": None, "model": model, "marks": ["M."], "prior_study_id": "p"}
+    lines = [{"study_id": study, "prediction": f"{model} on {study}.", **same} for study in studies]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return str(path)
 
@@ -212,3 +213,60 @@ def test_two_files_of_one_model_need_names(tmp_path, capsys):
     first = _predictions(tmp_path / "a.jsonl", "m 1", ["s1"])
     assert main(["reader-study", "make", "--first", first, "--second", first, "--out", str(tmp_path / "same")]) == 2
     assert "--names" in capsys.readouterr().err
+
+
+@pytest.fixture
+def client(study):
+    """The routes over the study, in a server without authentication."""
+    fastapi = pytest.importorskip("fastapi", reason="the label app is not installed")
+    from fastapi.testclient import TestClient
+
+    from libra_monai.apps.monailabel.reader_routes import router
+
+    app = fastapi.FastAPI()
+    app.include_router(router(study.folder.parent, lambda: None, lambda: None))
+    return TestClient(app)
+
+
+def _put(client, case, **more):
+    body = {"reader": "ann", "preference": "left", "errors": {"left": ["omission"]}, "seconds": 3.5} | more
+    return client.put(f"/libra/reader-study/first/answers/{case}", json=body)
+
+
+def test_results_are_told_only_when_nobody_can_be_unblinded_any_more(client, study):
+    assert client.get("/libra/reader-study/first/results").status_code == 409  # nobody has answered
+    for number, case in enumerate(study.order("ann")):
+        told = _put(client, case.case)
+        assert told.status_code == 200 and told.json()["answered"] == number + 1
+        done = number == 19
+        for name in ("results", "answers.csv", "agreement.csv"):
+            assert client.get(f"/libra/reader-study/first/{name}").status_code == (200 if done else 409)
+    _put(client, "c0", reader="bob")
+    refused = client.get("/libra/reader-study/first/answers.csv")
+    assert refused.status_code == 409 and "bob has not finished" in refused.json()["detail"] and "alpha" not in refused.text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("none?reader=ann", 404), ("first?reader=../ann", 422), ("first?reader=Dr.%20Ann", 422), ("first", 422), ("..%2Ffirst?reader=ann", 404)],
+)
+def test_what_is_no_study_and_no_reader_is_refused(client, path, status):
+    assert client.get(f"/libra/reader-study/{path}").status_code == status
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"preference": "top"}, {"errors": {"left": ["x"]}}, {"errors": {"mid": []}}, {"seconds": -1}, {"reader": "../x"}],
+)
+def test_answers_that_make_no_sense_are_refused_over_http(client, study, wrong):
+    assert _put(client, "c0", **wrong).status_code == 422 and _put(client, "c99").status_code == 422
+    assert study.readers() == []
+
+
+def test_a_reader_who_comes_back_finds_the_answers_given(client, study):
+    _put(client, "c3", comment="blurred")
+    cases = client.get("/libra/reader-study/first?reader=ann").json()["cases"]
+    given = {case["case"]: case["answer"] for case in cases if case["answer"]}
+    wanted = {"preference": "left", "errors": {"left": ["omission"], "right": []}, "seconds": 3.5}
+    assert given["c3"] == {**wanted, "comment": "blurred", "revisions": 0}
+    assert [case["case"] for case in cases] == [case.case for case in study.order("ann")] and len(given) == 1

@@ -19,18 +19,24 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from pydicom import Dataset
 
 from libra_monai.apps.monailabel.fetched import FetchedPictures
 from libra_monai.apps.monailabel.pictures import read_picture
+from libra_monai.apps.monailabel.security import is_loopback
 from libra_monai.apps.monailabel.studies import AUTO, Entry, entry_of, newest_first, unknown
-from libra_monai.apps.peers import RADIOGRAPHS, Candidate, Peer, PeerError, is_one_patient, parse_peer
+from libra_monai.apps.peers import Candidate, PeerError, is_one_patient, parse_peer
 from libra_monai.apps.web_archive import MOST, NotThere, WebArchive, object_name
 from libra_monai.data.chronology import Choice, PriorRule, choose_priors
 from libra_monai.data.request import choice_of
 from libra_monai.data.sources.headers import TAGS, Header, NotUsed, header_of, read_header
 from libra_monai.data.sources.study_folder import StudyFolder
 from libra_monai.errors import ConfigError, StudyError
+from libra_monai.transforms.gate import MODALITIES
 from libra_monai.transforms.levels import WideLevels
+from libra_monai.transforms.tags import shown
 from libra_monai.types import Record
 
 logger = logging.getLogger(__name__)
@@ -39,6 +45,8 @@ EARLIER = 8  # earlier studies that are offered, and fetched, for one study
 MISSING = "the archive lists it and does not have it"
 OTHER = "the archive lists it under another patient than its header names"
 EVERY = "every"  # of the earlier studies offered may be looked at
+_ASKED = (*TAGS, "SeriesInstanceUID")
+_FEW = 40  # objects whose metadata come at once; more are asked for by series, since they may be the slices of a CT
 _PATIENT_SECONDS = 300.0
 _REMEMBERED = 4000  # studies whose headers are kept in memory
 
@@ -60,6 +68,20 @@ class _Listed:
     places: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     asked: float = 0.0
+
+    def add(self, dataset: Dataset) -> None:
+        """Note an object of the study, by what the archive tells of it."""
+        try:
+            header = header_of(dataset)
+        except NotUsed as reason:
+            self.skipped.append(str(reason))
+            return
+        except Exception as error:  # headers can be wrong in more ways than anyone foresees
+            self.skipped.append(f"the header cannot be read ({type(error).__name__})")
+            return
+        name = object_name(header.sop_uid or "")
+        self.headers[name] = header
+        self.places[name] = (self.candidate.study_uid, str(dataset.get("SeriesInstanceUID", "")), header.sop_uid or "")
 
 
 class WebStudies:
@@ -97,6 +119,7 @@ class WebStudies:
         self.left_out: Counter[str] = Counter()
         self._entries: dict[str, Entry] = {}
         self._asked, self._cut = -float("inf"), False
+        self._failed: PeerError | None = None
         self._listing, self._guard = threading.Lock(), threading.Lock()
         self._known: OrderedDict[str, _Listed] = OrderedDict()
         self._patients: dict[str, tuple[float, list[Candidate]]] = {}
@@ -106,12 +129,19 @@ class WebStudies:
         """All image ids, newest study first.
 
         Raises:
-            PeerError: the archive did not answer as it should.
+            PeerError: the archive did not answer as it should. It is not asked again at once, so that those who ask meanwhile do not
+                wait one after another for an archive that hangs.
         """
         with self._listing:
             if time.monotonic() - self._asked > self.refresh:
-                self._list()
+                self._failed = None
+                try:
+                    self._list()
+                except PeerError as error:
+                    self._failed = error
                 self._asked = time.monotonic()
+            if self._failed is not None:
+                raise PeerError(self._failed.what, self._failed.remedy)
             return list(self._entries)
 
     def about(self, image_id: str) -> dict[str, Any]:
@@ -183,7 +213,7 @@ class WebStudies:
     def _candidates(self) -> tuple[list[Candidate], bool]:
         """The newest studies that may be radiographs, and whether these are all the archive has."""
         since = f"{date.today() - timedelta(days=self.days):%Y%m%d}" if self.days else ""
-        rows = list(self._pool.map(lambda modality: self.archive.studies(modality=modality, since=since), RADIOGRAPHS))
+        rows = list(self._pool.map(lambda modality: self.archive.studies(modality=modality, since=since), MODALITIES))
         if any(len(row) >= MOST for row in rows):  # in no order, so the newest may be missing
             raise ConfigError(f"the archive has more than {MOST} studies of one modality", "Limit the worklist with --days.")
         found = {one.study_uid: one for row in rows for one in row}
@@ -222,18 +252,13 @@ class WebStudies:
             if one.objects or time.monotonic() - known.asked < self.refresh:
                 return known
         listed = _Listed(one, asked=time.monotonic())
-        for dataset in self.archive.metadata(one.study_uid, [*TAGS, "SeriesInstanceUID"]):
-            try:
-                header = header_of(dataset)
-            except NotUsed as reason:
-                listed.skipped.append(str(reason))
+        series = {"": ""} if 0 < one.objects <= _FEW else self.archive.series(one.study_uid)
+        for series_uid, modality in series.items():
+            if modality and modality not in MODALITIES:
+                listed.skipped.append(f"modality {shown(modality)}, not CR or DX")
                 continue
-            except Exception as error:  # headers can be wrong in more ways than anyone foresees
-                listed.skipped.append(f"the header cannot be read ({type(error).__name__})")
-                continue
-            name = object_name(header.sop_uid or "")
-            listed.headers[name] = header
-            listed.places[name] = (one.study_uid, str(dataset.get("SeriesInstanceUID", "")), header.sop_uid or "")
+            for dataset in self.archive.metadata(one.study_uid, series_uid, _ASKED):
+                listed.add(dataset)
         with self._guard:
             self._known[one.study_uid] = listed
             self._known.move_to_end(one.study_uid)
@@ -327,7 +352,11 @@ def open_archive(url: str, folder: str | Path, **options: Any) -> WebStudies:
     except ImportError:
         raise ConfigError("dicomweb-client is not installed", "Install libra-monai[dicom].") from None
     peer = parse_peer(url, "--studies")
-    studies = WebStudies(WebArchive(peer if peer.url else Peer(url=url)), folder, **options)
+    if not peer.url:
+        raise ConfigError(f"--studies {url} is no address", "Give the DICOMweb root of an archive, such as http://127.0.0.1:8042/dicom-web.")
+    if urlsplit(url).scheme == "http" and not is_loopback(urlsplit(url).hostname or ""):
+        logger.warning("pictures and passwords cross the network unencrypted; give the archive's https:// address if it has one")
+    studies = WebStudies(WebArchive(peer), folder, **options)
     studies.ids()
     return studies
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from libra_monai.outputs.names import file_name
-
 FOLDER = ".libra"
 
 
@@ -19,6 +17,8 @@ def home_of(studies: str | Path) -> Path:
     """
     name = str(studies)
     if name.startswith(("http://", "https://")):
+        from libra_monai.outputs.names import file_name  # with torch, which --help does without
+
         plain = file_name(name.partition("://")[2].rstrip("/"))
         return Path.home() / FOLDER / f"{plain[:80]}-{hashlib.sha256(name.rstrip('/').encode()).hexdigest()[:8]}"
     return Path(studies).resolve() / FOLDER

@@ -28,7 +28,7 @@ def results(study: ReaderStudy) -> dict[str, Any]:
     every = [answer for answers in given.values() for answer in answers.values()]
     preferred = Counter(answer["preferred"] for answer in every)
     errors = {
-        system: dict(Counter(name for answer in every for name in answer["errors"].get(system, ()))) for system in study.systems
+        system: Counter(name for answer in every for name in answer["errors"].get(system, ())) for system in study.systems
     }
     return {
         "study": study.name,
@@ -36,7 +36,7 @@ def results(study: ReaderStudy) -> dict[str, Any]:
         "answers": len(every),
         "readers": [_reader(study, reader, answers) for reader, answers in given.items()],
         "preferred": {name: preferred[name] for name in (*study.systems, EQUAL)},
-        "errors": {system: {name: found.get(name, 0) for name in ERRORS} for system, found in errors.items()},
+        "errors": {system: {name: found[name] for name in ERRORS} for system, found in errors.items()},
         "agreement": agreement(given),
     }
 
@@ -113,9 +113,8 @@ def _preference(answers: Answers) -> Rated:
 
 def _error(name: str) -> Callable[[Answers], Rated]:
     def rate(answers: Answers) -> Rated:
-        return {
-            (case, system): name in found for case, answer in answers.items() for system, found in sorted(answer["errors"].items())
-        }
+        marked = ((case, system, found) for case, answer in answers.items() for system, found in answer["errors"].items())
+        return {(case, system): name in found for case, system, found in marked}
 
     return rate
 
@@ -124,8 +123,9 @@ _MEASURES = {"preference": _preference, **{name: _error(name) for name in ERRORS
 
 
 def _row(measure: str, kind: str, readers: Iterable[str], told: Agreement) -> dict[str, Any]:
-    numbers = {name: None if value is None else round(value, 4) for name, value in (("observed", told.observed), ("kappa", told.kappa))}
-    return {"measure": measure, "kind": kind, "readers": " ".join(readers), "n": told.cases, **numbers}
+    observed, kappa = (None if value is None else round(value, 4) for value in (told.observed, told.kappa))
+    readers = " ".join(readers)
+    return {"measure": measure, "kind": kind, "readers": readers, "n": told.cases, "observed": observed, "kappa": kappa}
 
 
 def _csv(columns: list[str], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -133,6 +133,9 @@ def _csv(columns: list[str], rows: Iterable[Mapping[str, Any]]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    for row in rows:
-        writer.writerow({name: f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value for name, value in row.items()})
+    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
     return out.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -126,8 +126,8 @@ def _cases(study: ReaderStudy, reader: str) -> dict[str, Any]:
 def _finished(study: ReaderStudy) -> ReaderStudy:
     """The study, if nobody can be unblinded any more."""
     if waiting := _or_status(409, study.unfinished):
-        names = ", ".join(waiting)
-        raise HTTPException(409, f"Results name the systems, and {names} has not finished. `libra-monai reader-study results` shows them.")
+        reason = f"Results name the systems, and {', '.join(waiting)} has not finished."
+        raise HTTPException(409, f"{reason} `libra-monai reader-study results` shows them.")
     if not study.readers():
         raise HTTPException(409, "Nobody has answered yet. Read the cases first.")
     return study
@@ -141,4 +141,5 @@ def _or_status(status: int, act: Callable[[], T]) -> T:
 
 
 def _table(text: str, name: str) -> PlainTextResponse:
-    return PlainTextResponse(text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return PlainTextResponse(text, media_type="text/csv", headers=headers)

@@ -94,7 +94,8 @@ class ReaderStudy:
     @property
     def marks(self) -> list[str]:
         """What heads every draft of the study: the same for both of a pair, or it would tell them apart."""
-        found = dict.fromkeys(mark for case in self.cases for draft in case["drafts"] for mark in draft.get("marks") or ())
+        drafts = [draft for case in self.cases for draft in case["drafts"]]
+        found = dict.fromkeys(mark for draft in drafts for mark in draft.get("marks") or ())
         longer = [mark for mark in found if not any(mark.rstrip(".") in other and mark != other for other in found)]
         return longer or [f"{UNREVIEWED}."]
 
@@ -187,7 +188,8 @@ class ReaderStudy:
         sides = {case.system(side): side for side in SIDES}
         errors = {sides[system]: names for system, names in answer["errors"].items()}
         preference = sides.get(answer["preferred"], EQUAL)
-        return {"preference": preference, "errors": errors, **{name: answer[name] for name in ("seconds", "comment", "revisions")}}
+        kept = {name: answer[name] for name in ("seconds", "comment", "revisions")}
+        return {"preference": preference, "errors": errors, **kept}
 
     def readers(self) -> list[str]:
         """Everyone who has answered, sorted."""
@@ -248,7 +250,8 @@ def _cases(path: Path, text: str) -> list[dict[str, Any]]:
         except json.JSONDecodeError as error:
             raise ConfigError(f"{path} line {number} is not JSON ({error})", "Make the study again.") from error
         if (reason := _unusable(case)) is not None:
-            raise ConfigError(f"{path} line {number}: {reason}", "A case has `case`, `image` and two `drafts` with `system` and texts.")
+            remedy = "A case has `case`, `image` and two `drafts` with `system` and texts."
+            raise ConfigError(f"{path} line {number}: {reason}", remedy)
         if case["case"] in cases:
             raise ConfigError(f"{path} line {number}: case '{case['case']}' stands twice", "Keep one of them.")
         cases[case["case"]] = case
@@ -265,7 +268,8 @@ def _unusable(case: Any) -> str | None:
     if not isinstance(drafts, list) or len(drafts) != 2 or not all(isinstance(draft, dict) for draft in drafts):
         return "not two `drafts`"
     systems = [draft.get("system") for draft in drafts]
-    if not all(isinstance(system, str) and system and system != EQUAL for system in systems) or systems[0] == systems[1]:
+    named = all(isinstance(system, str) and system and system != EQUAL for system in systems)
+    if not named or systems[0] == systems[1]:
         return "drafts without two different names of `system`"
     if not all(isinstance(draft.get(name) or "", str) for draft in drafts for name in SHOWN):
         return "a section that is no text"

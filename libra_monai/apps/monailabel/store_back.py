@@ -114,8 +114,8 @@ class StoreBack:
         """Drafts of this software in a study that no other document takes the place of."""
         found = [
             _document(dataset)
-            for series_uid in self.archive.series(study_uid, "SR")
-            for dataset in self.archive.metadata(study_uid, _DOCUMENT, series_uid)
+            for series_uid, modality in self.archive.series(study_uid).items() if modality == "SR"
+            for dataset in self.archive.metadata(study_uid, series_uid, _DOCUMENT)
         ]
         replaced = {named.sop_uid for one in found for named in one.predecessors}
         newest = [one for one in found if one.ours and one.reference.sop_uid not in replaced]

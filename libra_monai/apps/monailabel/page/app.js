@@ -85,6 +85,10 @@ function toggleEvidence() {
   at("evidence").scrollIntoView({ block: "nearest" });
 }
 
+function next() {
+  if (!worklist.nextOpen()) say("All studies shown are corrected.");
+}
+
 function edit(name) {
   at(name).focus();
   at(name).setSelectionRange(at(name).value.length, at(name).value.length);
@@ -103,7 +107,7 @@ const row = (group, keys, shown, label, run, more = {}) => ({ group, keys, shown
 const keys = new Keys([
   row("Studies", ["j"], "J", "next study", () => worklist.step(1), { bar: "next, before", both: "J K" }),
   row("Studies", ["k"], "K", "study before", () => worklist.step(-1)),
-  row("Studies", ["n"], "N", "next not corrected", () => worklist.nextOpen() || say("All studies shown are corrected."), { bar: true }),
+  row("Studies", ["n"], "N", "next not corrected", next, { bar: true }),
   row("Studies", ["/"], "/", "filter the list", () => at("filter").focus()),
   row("Studies", ["o"], "O", "open files: current, or current and prior", () => at("files").click()),
   row("Studies", ["r"], "R", "load the list again", load),

@@ -39,7 +39,10 @@ export function evidenceNodes(draft) {
   return [element("ol", "", rows), element("p", "soft legend", draft.evidence_note || "")];
 }
 
-const signed = (value) => (value === null || value === undefined ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`);
+function signed(value) {
+  if (value === null || value === undefined) return "–";
+  return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
+}
 
 /** What the marks mean, as nodes. */
 export function legendNodes(draft) {
@@ -47,7 +50,8 @@ export function legendNodes(draft) {
   if (draft && draft.evidence) {
     nodes.push(
       " Behind each sentence: how sure the model was, ",
-      element("span", "sentence weak", "weak"), ", ", element("span", "sentence fair", "fair"), " or strong. A sure sentence can be wrong.",
+      element("span", "sentence weak", "weak"), ", ", element("span", "sentence fair", "fair"),
+      " or strong. A sure sentence can be wrong.",
     );
   }
   return nodes;

@@ -8,7 +8,8 @@ const TYPING = "textarea, input:not([type=checkbox]):not([type=radio]), select";
 export class Keys {
   /**
    * @param table  `[{group, keys, shown, label, run, bar, typing}]`: `keys` as `event.key` in lower case, with "ctrl+" or
-   *   "shift+" before it; `bar`: also in the bar below, `both`: there with its counterpart; `typing`: also while a text field has the focus
+   *   "shift+" before it; `bar`: also in the bar below, `both`: there with its counterpart;
+   *   `typing`: also while a text field has the focus
    */
   constructor(table) {
     this.table = table;
@@ -21,7 +22,8 @@ export class Keys {
     const typing = event.target instanceof Element && event.target.matches(TYPING);
     const dialog = document.querySelector("dialog[open]");
     if (dialog && !names.includes("?")) return; // a dialog has its own keys
-    if (["Enter", " "].includes(event.key) && event.target instanceof Element && event.target.matches("button, summary, a")) return;
+    const presses = event.target instanceof Element && event.target.matches("button, summary, a");
+    if (presses && ["Enter", " "].includes(event.key)) return;
     for (const name of names) {
       const entry = this.table.find((one) => one.keys.includes(name) && (!typing || one.typing));
       if (!entry) continue;
@@ -33,7 +35,8 @@ export class Keys {
 
   /** Show the most used keys. */
   fillBar(bar) {
-    bar.replaceChildren(...this.table.filter((one) => one.bar).map((one) => hint(one.both || one.shown, one.bar === true ? one.label : one.bar)));
+    const shown = this.table.filter((one) => one.bar);
+    bar.replaceChildren(...shown.map((one) => hint(one.both || one.shown, one.bar === true ? one.label : one.bar)));
   }
 
   /** Show all keys, by group. */

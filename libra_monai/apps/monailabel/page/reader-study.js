@@ -16,7 +16,8 @@ const SECTIONS = ["technique", "comparison", "findings", "impression"];
 const one = (side) => document.querySelector(`.one[data-side=${side}]`);
 
 const viewers = {};
-for (const name of ["current", "prior"]) viewers[name] = new Viewer(at(name), (viewer) => Object.values(viewers).filter((o) => o !== viewer));
+const others = (viewer) => Object.values(viewers).filter((one) => one !== viewer);
+for (const name of ["current", "prior"]) viewers[name] = new Viewer(at(name), others);
 const clock = new Clock();
 const state = { name: "", reader: "", cases: [], errors: [], place: 0, preference: null };
 let fading = null;
@@ -131,7 +132,9 @@ function words(draft) {
 
 function prefer(choice) {
   state.preference = choice;
-  document.querySelectorAll("[data-choice]").forEach((button) => button.setAttribute("aria-checked", String(button.dataset.choice === choice)));
+  document.querySelectorAll("[data-choice]").forEach((button) => {
+    button.setAttribute("aria-checked", String(button.dataset.choice === choice));
+  });
   for (const side of SIDES) one(side).classList.toggle("preferred", side === choice);
   at("save").disabled = choice === null;
 }
@@ -150,9 +153,11 @@ async function save() {
     reader: state.reader, preference: state.preference, seconds: Math.round(clock.seconds * 10) / 10,
     errors: { left: marked("left"), right: marked("right") }, comment: at("comment").value.trim() || null,
   };
-  at("save").disabled = true;
+  if (state.saving) return;
+  state.saving = at("save").disabled = true;
   try {
-    const told = await ask("PUT", `reader-study/${encodeURIComponent(state.name)}/answers/${encodeURIComponent(shown.case)}`, given);
+    const address = `reader-study/${encodeURIComponent(state.name)}/answers/${encodeURIComponent(shown.case)}`;
+    const told = await ask("PUT", address, given);
     shown.answer = told.answer;
     const order = [...state.cases.keys()].map((step) => (state.place + 1 + step) % state.cases.length);
     const next = order.find((place) => !state.cases[place].answer);
@@ -161,6 +166,8 @@ async function save() {
   } catch (error) {
     say(`Not saved: ${error.message}`, true);
     at("save").disabled = false;
+  } finally {
+    state.saving = false;
   }
 }
 
@@ -182,12 +189,13 @@ const step = (by) => {
 };
 const row = (group, keys, shown, label, run, more = {}) => ({ group, keys, shown, label, run, ...more });
 const digits = [1, 2, 3, 4, 5, 6];
+const errorInB = (name) => toggleError("right", Number(name.slice(-1)) - 1);
 const keys = new Keys([
   row("Verdict", ["a"], "A", "prefer draft A", () => prefer("left"), { bar: true }),
   row("Verdict", ["b"], "B", "prefer draft B", () => prefer("right"), { bar: true }),
   row("Verdict", ["e"], "E", "no difference", () => prefer("equal"), { bar: true }),
   row("Verdict", digits.map(String), "1 … 6", "errors in A", (name) => toggleError("left", Number(name) - 1), { bar: true }),
-  row("Verdict", digits.map((d) => `shift+${d}`), "Shift 1 … 6", "errors in B", (name) => toggleError("right", Number(name.slice(-1)) - 1), { bar: true }),
+  row("Verdict", digits.map((digit) => `shift+${digit}`), "Shift 1 … 6", "errors in B", errorInB, { bar: true }),
   row("Verdict", ["m"], "M", "comment", () => at("comment").focus(), { bar: true }),
   row("Verdict", ["enter", "ctrl+enter"], "Enter", "save, next case", save, { bar: true, typing: true }),
   row("Cases", ["j"], "J", "next case", () => step(1), { bar: "next, before", both: "J K" }),
@@ -201,7 +209,9 @@ keepMarkInSight(at("mark"));
 keys.fillBar(at("keys"));
 keys.fillList(at("help-keys"));
 at("help-button").addEventListener("click", () => toggleHelp(at("help")));
-document.querySelectorAll("[data-choice]").forEach((button) => button.addEventListener("click", () => prefer(button.dataset.choice)));
+document.querySelectorAll("[data-choice]").forEach((button) => {
+  button.addEventListener("click", () => prefer(button.dataset.choice));
+});
 at("verdict").addEventListener("submit", (event) => {
   event.preventDefault();
   save();

@@ -7,13 +7,17 @@ import { element } from "./text.js";
 /** Nodes of what `reader-study/NAME/results` gives. */
 export function resultNodes(told, name) {
   const systems = Object.keys(told.preferred).filter((one) => one !== "equal");
-  const preferred = systems.map((one) => [one, told.preferred[one], share(told.preferred[one], told.answers)]);
-  const errors = Object.keys(told.errors[systems[0]] || {}).map((kind) => [words(kind), ...systems.map((one) => told.errors[one][kind])]);
+  const counted = (name, label) => [label, told.preferred[name], share(told.preferred[name], told.answers)];
+  const preferred = [...systems.map((one) => counted(one, one)), counted("equal", "no difference")];
+  const kinds = Object.keys(told.errors[systems[0]] || {});
+  const errors = kinds.map((kind) => [words(kind), ...systems.map((one) => told.errors[one][kind])]);
   const readers = told.readers.map((one) => [one.reader, one.answered, seconds(one.seconds_median), seconds(one.seconds_total)]);
-  const kappas = told.agreement.map((one) => [words(one.measure), one.kind, one.readers, one.n, share(one.observed, 1), decimals(one.kappa)]);
+  const kappas = told.agreement.map((one) => {
+    return [words(one.measure), one.kind, one.readers, one.n, share(one.observed, 1), decimals(one.kappa)];
+  });
   const nodes = [
     element("p", "soft", `${told.cases} cases, ${told.answers} answers.`),
-    table("Preferred", ["", "answers", "share"], [...preferred, ["no difference", told.preferred.equal, share(told.preferred.equal, told.answers)]]),
+    table("Preferred", ["", "answers", "share"], preferred),
     table("Errors", ["", ...systems], errors),
     table("Readers", ["", "cases", "seconds a case (median)", "seconds in all"], readers),
   ];
@@ -25,7 +29,8 @@ function table(title, columns, rows, numbersFrom = 1) {
   const cell = (tag, text, place) => element(tag, place >= numbersFrom ? "number" : "", String(text));
   const head = element("tr", "", columns.map((text, place) => cell("th", text, place)));
   const body = rows.map((row) => element("tr", "", row.map((text, place) => cell("td", text, place))));
-  return element("section", "", [element("h3", "", title), element("table", "", [element("thead", "", [head]), element("tbody", "", body)])]);
+  const whole = element("table", "", [element("thead", "", [head]), element("tbody", "", body)]);
+  return element("section", "", [element("h3", "", title), whole]);
 }
 
 function csv(name, file) {

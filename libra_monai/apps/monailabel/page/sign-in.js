@@ -49,7 +49,7 @@ async function token(username, password) {
   try {
     const body = new URLSearchParams({ username, password });
     const answer = await fetch(new URL("../../auth/token", import.meta.url), { method: "POST", body });
-    if (!answer.ok) return "Name or password are not accepted.";
+    if (!answer.ok) return "Not accepted. Check name and password, or ask who runs the realm.";
     sessionStorage.setItem(KEPT, (await answer.json()).access_token);
     return null;
   } catch {

@@ -41,16 +41,16 @@ export class OpenStudy {
     this.viewers.prior.show(null, "", "");
     this.showDraft();
     this.put({});
-    let study;
     try {
-      study = await ask("GET", `studies/${encodeURIComponent(id)}`);
+      const study = await ask("GET", `studies/${encodeURIComponent(id)}`);
+      if (this.id !== id) return; // the reader has gone on
+      this.study = study;
+      await this.begin(study);
     } catch (error) {
-      if (this.id === id) this.viewers.current.show(null, short(id), error.message);
-      return;
+      if (this.id !== id) return;
+      this.study = null; // what is not whole is neither edited nor saved
+      this.viewers.current.show(null, short(id), error.message);
     }
-    if (this.id !== id) return; // the reader has gone on
-    this.study = study;
-    await this.begin(study);
   }
 
   async begin(study) {
@@ -115,6 +115,7 @@ export class OpenStudy {
 
   choosePrior() {
     const id = at("priors").value;
+    document.querySelector(".pictures").classList.toggle("alone", !id);
     const chosen = this.study.priors.find((one) => one.id === id);
     if (this.viewers.prior.id !== (id || null) || !id) {
       const about = chosen ? [when(chosen), chosen.view, gap(chosen.gap_hours)].filter(Boolean).join(" · ") : "none";
@@ -127,7 +128,7 @@ export class OpenStudy {
 
   /** Ask for a draft with the chosen prior, prompt and decoding. */
   async redraft() {
-    if (!this.study) return this.say("The study is still loading.");
+    if (!this.study) return this.say("The study is not loaded yet.");
     if (this.jobs.get(this.id)?.running) return;
     const [id, chosen] = [this.id, at("priors").value || null];
     const prior = chosen === this.study.prior ? "auto" : chosen;
@@ -148,9 +149,10 @@ export class OpenStudy {
       const told = await ask("GET", `drafts/${encodeURIComponent(job)}`);
       const seconds = Math.round((performance.now() - began) / 1000);
       if (told.state === "done") return this.arrived(id, told.draft);
-      if (told.state === "queued") this.tell(id, { job, running: true, text: `number ${told.position} in the queue · ${seconds} s` });
-      else if (told.state === "running") this.tell(id, { job, running: true, text: `writing · ${seconds} s` });
-      else return this.tell(id, { failed: told.state !== "cancelled", text: told.error || told.state.replace("_", " ") });
+      const waits = { queued: `number ${told.position} in the queue`, running: "writing" }[told.state];
+      const failed = told.state !== "cancelled";
+      if (!waits) return this.tell(id, { failed, text: told.error || told.state.replace("_", " ") });
+      this.tell(id, { job, running: true, text: `${waits} · ${seconds} s` });
       await new Promise((done) => setTimeout(done, POLL));
     }
   }
@@ -189,8 +191,7 @@ export class OpenStudy {
 
   showDraft() {
     const draft = this.draft;
-    const about = draft && [draft.model, draft.prior_used ? "compared with a prior" : "no prior used", draft.decoding, took(draft)];
-    at("draft-about").textContent = draft ? about.filter(Boolean).join(" · ") : "";
+    at("draft-about").textContent = draft ? about(draft) : "";
     at("draft").replaceChildren(...draftNodes(draft));
     const evidence = evidenceNodes(draft);
     at("evidence").hidden = !evidence;
@@ -248,13 +249,12 @@ export class OpenStudy {
   showTally() {
     const base = this.base;
     const changed = base ? wordsChanged(joinedText(base), joinedText(this.text())) : 0;
-    at("tally").textContent = base ? (changed ? `${changed} ${changed === 1 ? "word" : "words"} changed from the draft` : "as drafted") : "";
+    at("tally").textContent = base ? (changed ? `${counted(changed)} from the draft` : "as drafted") : "";
     const box = at("changes");
     if (box.hidden) return;
     const parts = SECTIONS.filter((name) => base && (base[name] || at(name).value));
-    box.replaceChildren(
-      ...parts.map((name) => element("div", "section", [element("h3", "", name), element("p", "", differenceNodes(base[name] || "", at(name).value))])),
-    );
+    const told = (name) => element("p", "", differenceNodes(base[name] || "", at(name).value));
+    box.replaceChildren(...parts.map((name) => element("div", "section", [element("h3", "", name), told(name)])));
     if (!parts.length) box.replaceChildren(element("p", "soft", "There is no draft to compare with."));
   }
 
@@ -268,7 +268,8 @@ export class OpenStudy {
   }
 
   async save() {
-    if (!this.study) return;
+    if (!this.study || this.saving) return;
+    this.saving = true;
     const [id, sections] = [this.id, this.text()];
     const seconds = Math.round(this.clock.seconds * 10) / 10;
     const blank = Object.fromEntries(SECTIONS.map((name) => [name, sections[name].trim() ? sections[name] : null]));
@@ -279,15 +280,24 @@ export class OpenStudy {
       this.wasEdited = false;
       this.worklist.mark(id, "corrected");
       if (this.id === id) this.showSaved(kept);
-      const words = kept.edit_distance.words;
-      this.say(`Saved as version ${kept.version} · ${words} ${words === 1 ? "word" : "words"} changed · ${seconds} s. N opens the next one.`);
+      const told = [`Saved as version ${kept.version}`, counted(kept.edit_distance.words), `${seconds} s`];
+      this.say(`${told.join(" · ")}. N opens the next one.`);
     } catch (error) {
       this.say(`Not saved: ${error.message}`, true);
+    } finally {
+      this.saving = false;
     }
   }
 }
 
-const took = (draft) => (draft.latencies ? `${draft.latencies.draft.toFixed(1)} s` : "");
+/** What a draft is, in a line. */
+function about(draft) {
+  const took = draft.latencies ? `${draft.latencies.draft.toFixed(1)} s` : "";
+  const prior = draft.prior_used ? "compared with a prior" : "no prior used";
+  return [draft.model, prior, draft.decoding, took].filter(Boolean).join(" · ");
+}
+
+const counted = (words) => `${words} ${words === 1 ? "word" : "words"} changed`;
 
 /** A text field as high as its text. */
 export function grow(field) {

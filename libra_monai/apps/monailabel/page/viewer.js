@@ -135,8 +135,8 @@ export class Viewer {
     context.imageSmoothingEnabled = scale < 4;
     context.imageSmoothingQuality = "high";
     context.drawImage(this.drawn, width / 2 - this.x * w, height / 2 - this.y * h, w, h);
-    const inverted = this.inverted ? " · inverted" : "";
-    values.textContent = `L ${Math.round(this.centre)}  W ${Math.round(this.width)} · ${Math.round(100 * this.zoom)} %${inverted}`;
+    const [level, wide, zoom] = [this.centre, this.width, 100 * this.zoom].map(Math.round);
+    values.textContent = `L ${level}  W ${wide} · ${zoom} %${this.inverted ? " · inverted" : ""}`;
   }
 
   /** This viewer and those that follow it. */
@@ -267,14 +267,15 @@ export class Viewer {
 export function viewingKeys(row, viewer, invert) {
   const moves = { up: [0, STEP], down: [0, -STEP], left: [STEP, 0], right: [-STEP, 0] };
   const pan = (name) => viewer().panBy(...moves[name.replace("shift+arrow", "")]);
+  const change = (level, width) => () => viewer().windowBy(level, width);
   const arrows = Object.keys(moves).map((name) => `shift+arrow${name}`);
   return [
     row("Pictures", ["+", "="], "+", "zoom in", () => viewer().zoomBy(1.25), { bar: "zoom", both: "+ −" }),
     row("Pictures", ["-", "_"], "−", "zoom out", () => viewer().zoomBy(0.8)),
-    row("Pictures", ["arrowup"], "↑", "brighter (level down)", () => viewer().windowBy(-0.04, 0), { bar: "level", both: "↑ ↓" }),
-    row("Pictures", ["arrowdown"], "↓", "darker (level up)", () => viewer().windowBy(0.04, 0)),
-    row("Pictures", ["arrowleft"], "←", "narrower window, more contrast", () => viewer().windowBy(0, -0.06), { bar: "width", both: "← →" }),
-    row("Pictures", ["arrowright"], "→", "wider window, less contrast", () => viewer().windowBy(0, 0.06)),
+    row("Pictures", ["arrowup"], "↑", "brighter (level down)", change(-0.04, 0), { bar: "level", both: "↑ ↓" }),
+    row("Pictures", ["arrowdown"], "↓", "darker (level up)", change(0.04, 0)),
+    row("Pictures", ["arrowleft"], "←", "narrower window, more contrast", change(0, -0.06), { bar: "width", both: "← →" }),
+    row("Pictures", ["arrowright"], "→", "wider window, less contrast", change(0, 0.06)),
     row("Pictures", arrows, "Shift ↑↓←→", "move", pan),
     row("Pictures", [invert], invert.toUpperCase(), "black and white exchanged", () => viewer().invert()),
     row("Pictures", ["f"], "F", "whole picture, its own window", () => viewer().reset(), { bar: "fit" }),

@@ -58,26 +58,31 @@ export class Worklist {
 
   get shown() {
     const wanted = this.filter.value.trim().toLowerCase();
-    return this.studies.filter((study) => !wanted || `${study.id} ${when(study)} ${study.view} ${study.state}`.toLowerCase().includes(wanted));
+    const told = (study) => `${study.id} ${when(study)} ${study.view} ${study.state}`.toLowerCase();
+    return this.studies.filter((study) => told(study).includes(wanted));
   }
 
   fill() {
+    const focused = this.list.contains(document.activeElement);
     this.list.replaceChildren(...this.shown.map((study) => element("li", "", [this.row(study)])));
     const count = (state) => this.studies.filter((study) => study.state === state).length;
     const hidden = this.studies.length - this.shown.length;
     this.counts.textContent =
       `${this.studies.length} studies: ${count("corrected")} corrected, ${count("drafted")} drafted, ${count("new")} new` +
       (hidden ? `; ${hidden} not shown` : "");
-    this.list.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
+    const current = this.list.querySelector("[aria-current=true]");
+    current?.scrollIntoView({ block: "nearest" });
+    if (focused) current?.focus(); // rows are new
   }
 
   row(study) {
     const state = this.unsaved(study.id) ? "unsaved" : study.state;
     const sign = element("span", `state ${state}`, SIGNS[state] || SIGNS.new);
     sign.setAttribute("aria-hidden", "true");
-    const about = `${study.view || "view not known"} · ${state} · ${study.prior ? "prior" : "no prior"}`;
+    const about = `${state} · ${study.view || "view ?"} · ${study.prior ? "prior" : "no prior"}`;
     const title = element("span", "title", study.date ? when(study) : short(study.id));
-    const row = element("button", "", [sign, title, element("span", "about", about), element("span", "about id", short(study.id))]);
+    const lines = [element("span", "about", about), element("span", "about id", short(study.id))];
+    const row = element("button", "", [sign, title, ...lines]);
     row.type = "button";
     row.title = study.id;
     row.tabIndex = study.id === this.current ? 0 : -1;
