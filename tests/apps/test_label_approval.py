@@ -8,6 +8,7 @@ import copy
 import json
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from libra_monai.apps.monailabel.comparing import Tolerance, compare_tables
 from libra_monai.apps.monailabel.places import home_of
 from libra_monai.apps.monailabel.reports import ReportStore
 from libra_monai.apps.monailabel.runs import FINISHED
+from libra_monai.apps.monailabel.service import DraftService
 from libra_monai.apps.monailabel.training import Options, prepare_training
 from libra_monai.checkpoints import load_pretrained, save_model
 from libra_monai.errors import ConfigError, ModelError, TrainingError
@@ -143,21 +145,23 @@ def test_a_server_started_with_other_weights_serves_those(studies, tmp_path):
 
 
 def test_a_running_service_follows_decisions_of_another_process(studies):
-    swapped, seen, stop = [], threading.Event(), threading.Event()
-
-    def swap(folder):
-        swapped.append(folder.parent.name)
-        seen.set()
-
-    watch = approval.follow(home_of(studies), BASE, swap, stop, every=0.02)
+    stop, service = threading.Event(), DraftService(BASE)
+    watch = approval.follow(home_of(studies), BASE, service.swap, stop, every=0.02)
     _approve(studies)
-    assert seen.wait(10) and swapped == ["libra_tiny-reader-0001"]
-    seen.clear()
+    _until(lambda: service.model["name"] == "libra_tiny-reader-0001")
     approval.rollback(home_of(studies))
-    assert seen.wait(10) and swapped[1:] == [BASE.parent.name]
+    _until(lambda: service.model["name"] == "libra_tiny")
     stop.set()
     watch.join(10)
+    service.close()
     assert not watch.is_alive()
+
+
+def _until(what):
+    limit = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,8 @@ import torch
 
 from libra_monai.apps.monailabel.frozen import FILE, frozen_records, frozen_set, read_frozen
 from libra_monai.apps.monailabel.reports import CORRECTED, ORIGINAL, ReportStore
-from libra_monai.apps.monailabel.runs import FINISHED, find_run, list_runs, model_overlay, unfinished_run
+from libra_monai.apps.monailabel import training_child
+from libra_monai.apps.monailabel.runs import FINISHED, find_run, halt_trainings, list_runs, model_overlay, unfinished_run
 from libra_monai.apps.monailabel.scoring import score_corrections
 from libra_monai.apps.monailabel.strategies import NOT_TRIAGE, STRATEGIES, training_order
 from libra_monai.apps.monailabel.training import Options, check_options, corrected_records, prepare_training
@@ -229,6 +233,32 @@ def test_a_frozen_study_that_is_gone_is_named_before_anything_is_trained(learnin
     with pytest.raises(TrainingError, match=f"frozen study {chosen[1].image} is gone. Restore it"):
         prepare_training(learning)
     assert list_runs(learning.home) == []
+
+
+@pytest.mark.parametrize("how", ["parent gone", "server ends", "abandoned"])
+def test_the_process_of_a_training_is_asked_to_end_and_not_by_the_keyboard(learning, monkeypatch, how):
+    run, asked = prepare_training(learning), threading.Event()
+    there, here = os.pipe()
+    monkeypatch.setattr(training_child, "_EVERY", 0.04)
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        with open(there) as pipe:
+            monkeypatch.setattr("sys.stdin", pipe)
+            halt_trainings(learning.home)  # of a server before
+            training_child._end_when_asked(run)
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not asked.wait(0.2)
+            {"parent gone": lambda: os.close(here), "server ends": lambda: halt_trainings(learning.home), "abandoned": run.abandon}[how]()
+            assert asked.wait(10)
+            run.abandon()
+            if how != "parent gone":
+                os.close(here)
+            for thread in [one for one in threading.enumerate() if one.name == "asked to end"]:
+                thread.join(20)  # each has sent its signal
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def test_the_tasks_of_monai_label_do_what_the_functions_do(learning, capsys):

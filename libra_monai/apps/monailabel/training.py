@@ -39,7 +39,7 @@ Tell = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class Options:
-    """How a training is made. The defaults are small steps, since a few dozen reports are a few hundred sentences.
+    """How a training is made; docs/label-learning.md has what the defaults were found with.
 
     Args:
         max_epochs, learning_rate, batch_size, seed: of the training.
@@ -49,7 +49,7 @@ class Options:
     """
 
     max_epochs: int = 3
-    learning_rate: float = 2e-4
+    learning_rate: float = 3e-4
     batch_size: int = 4
     seed: int = 1
     rank: int = 16
