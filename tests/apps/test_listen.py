@@ -113,6 +113,20 @@ def test_a_study_comes_back_as_one_sr_that_names_the_prior_of_the_archive(side, 
     assert one.later(100) == 0 and len(pacs.stored) == 1
 
 
+def test_a_prior_whose_study_holds_our_own_report_is_fetched(side, archive, objects):
+    pacs = archive(objects["prior"], objects["frontal"])
+    one = side(target=_peer(pacs), archive=_peer(pacs))
+    pacs.destination = one.receiver.port
+    send(one.receiver.port, objects["prior"])
+    assert one.later(31) == 1
+    pacs.datasets += pacs.stored  # the report on the prior stands in the archive
+    send(one.receiver.port, objects["frontal"])
+    assert one.later(31) == 1
+    report = pacs.stored[-1]
+    named = [str(s.StudyInstanceUID) for s in report.get("PertinentOtherEvidenceSequence", [])]
+    assert len(pacs.stored) == 2 and str(objects["prior"].StudyInstanceUID) in named
+
+
 def test_what_was_acknowledged_is_drafted_after_a_restart(side, archive, objects):
     pacs = archive()
     one = side(target=_peer(pacs))

@@ -49,6 +49,12 @@ class Archive:
     def _find(self, event):
         from pydicom import Dataset
 
+        if event.identifier.QueryRetrieveLevel == "SERIES":
+            for one in {d.SeriesInstanceUID: d for d in self.datasets if d.StudyInstanceUID == event.identifier.StudyInstanceUID}.values():
+                row = Dataset()
+                row.QueryRetrieveLevel, row.SeriesInstanceUID, row.Modality = "SERIES", one.SeriesInstanceUID, one.Modality
+                yield 0xFF00, row
+            return
         for uid in {d.StudyInstanceUID for d in self.datasets if d.PatientID == event.identifier.PatientID}:
             first = next(d for d in self.datasets if d.StudyInstanceUID == uid)
             row = Dataset()
@@ -58,7 +64,12 @@ class Archive:
 
     def _move(self, event):
         self.moves += 1
-        found = [d for d in self.datasets if d.StudyInstanceUID == event.identifier.StudyInstanceUID]
+        found = [d for d in self.datasets if d.SeriesInstanceUID == event.identifier.SeriesInstanceUID]
+        if any(d.Modality == "SR" for d in found):  # as Orthanc, which moves nothing if one object is not taken
+            yield "127.0.0.1", self.destination
+            yield 0
+            yield 0xC000, None
+            return
         yield "127.0.0.1", self.destination
         yield len(found)
         for dataset in found:

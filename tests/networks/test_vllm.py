@@ -62,7 +62,8 @@ def test_options_it_cannot_serve_are_refused_by_name(options):
 
 
 def test_answers_end_before_the_end_token_and_carry_their_score():
-    answers = [SimpleNamespace(token_ids=[5, 6, 2], finish_reason="stop", cumulative_logprob=-3.0), SimpleNamespace(token_ids=[7, 8], finish_reason="length", cumulative_logprob=None)]
+    ended = SimpleNamespace(token_ids=[5, 6, 2], finish_reason="stop", cumulative_logprob=-3.0)
+    answers = [ended, SimpleNamespace(token_ids=[7, 8], finish_reason="length", cumulative_logprob=None)]
     first = generation_of(answers, [2], Decoding())
     assert (first.token_ids, first.finished, first.score) == ([5, 6], True, -1.0)
     assert (first.others[0].token_ids, first.others[0].finished, first.others[0].score) == ([7, 8], False, None)

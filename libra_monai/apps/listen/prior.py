@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from libra_monai.apps.peers import Candidate, Peer, PeerError, associate, candidate_of, is_one_patient
+from libra_monai.apps.peers import RADIOGRAPHS, Candidate, Peer, PeerError, associate, candidate_of, is_one_patient
 from libra_monai.apps.web_archive import WebArchive
 
 _PENDING = (0xFF00, 0xFF01)
@@ -62,24 +62,37 @@ def fetch_earlier(
     return len(newest)
 
 
-def _query(**values: str) -> Dataset:
+def _query(level: str, **values: str) -> Dataset:
     query = Dataset()
-    query.QueryRetrieveLevel = "STUDY"
+    query.QueryRetrieveLevel = level
     for keyword, value in values.items():
         setattr(query, keyword, value)
     return query
 
 
 def _find(peer: Peer, title: str, patient_id: str) -> list[Candidate]:
+    wanted = {"StudyInstanceUID": "", "StudyDate": "", "StudyTime": "", "ModalitiesInStudy": ""}
+    rows = _asked(peer, title, _query("STUDY", PatientID=patient_id, **wanted))
+    return [one for row in rows if (one := candidate_of(row, patient_id)) is not None]
+
+
+def _series(peer: Peer, title: str, study_uid: str) -> list[str]:
+    """The series of a study that may be radiographs: archives refuse to move a study whole if it also holds what is not taken here, such as the
+    reports that this side has sent."""
+    rows = _asked(peer, title, _query("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID="", Modality=""))
+    return [str(row.SeriesInstanceUID) for row in rows if row.get("SeriesInstanceUID") and str(row.get("Modality") or "CR") in RADIOGRAPHS]
+
+
+def _asked(peer: Peer, title: str, query: Dataset) -> list[Dataset]:
+    """The answers of C-FIND."""
     from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
 
     association = associate(peer, title, [(str(Find), None)])
-    wanted = {"StudyInstanceUID": "", "StudyDate": "", "StudyTime": "", "ModalitiesInStudy": ""}
     found = []
     try:
-        for status, row in association.send_c_find(_query(PatientID=patient_id, **wanted), Find):
+        for status, row in association.send_c_find(query, Find):
             if status.get("Status") in _PENDING and row is not None:
-                found.append(candidate_of(row, patient_id))
+                found.append(row)
             elif status.get("Status") != 0:
                 raise PeerError(f"{peer} did not answer C-FIND", "Check that it lets this AE title ask.")
     finally:
@@ -90,12 +103,14 @@ def _find(peer: Peer, title: str, patient_id: str) -> list[Candidate]:
 def _move(peer: Peer, title: str, study_uid: str) -> None:
     from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as Move
 
+    series = _series(peer, title, study_uid)
     association = associate(peer, title, [(str(Move), None)])
     try:
-        last = None
-        for status, _ in association.send_c_move(_query(StudyInstanceUID=study_uid), title, Move):
-            last = status.get("Status")
-        if last not in (0x0000, 0xB000):  # with 0xB000 some objects, such as reports, were not taken
-            raise PeerError(f"{peer} did not move a study here", f"Let it know where the AE title {title} is.")
+        for uid in series:
+            last = None
+            for status, _ in association.send_c_move(_query("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID=uid), title, Move):
+                last = status.get("Status")
+            if last not in (0x0000, 0xB000):  # with 0xB000 some objects were not taken
+                raise PeerError(f"{peer} did not move a series here", f"Let it know where the AE title {title} is.")
     finally:
         association.release()
