@@ -29,6 +29,7 @@ def network(bundle: Unpacked) -> str:
     verify_net_in_out(net_id="network_def", device="cpu", bundle_root=str(bundle.root), **files)
     shape = bundle.meta["network_data_format"]["outputs"]["pred"]
     return f"network_def gives {shape['num_channels']} tokens of width {shape['spatial_shape'][0]}, as the metadata say"
+_WRITE_ONLY = ("vllm",)  # overlays whose language model cannot learn
 
 
 def stacks(root: Path) -> Iterator[tuple[str, list[Path]]]:
@@ -42,7 +43,8 @@ def stacks(root: Path) -> Iterator[tuple[str, list[Path]]]:
     models = sorted((overlays / "model").glob("*.json"))
     for workflow in _KINDS:
         own = root / "configs" / f"multi_gpu_{'train' if workflow == 'train' else 'evaluate'}.json"
-        rows = zip_longest(*(files for kind, files in by_kind.items() if kind != "stage" or workflow == "train"))
+        kinds = [files for kind, files in by_kind.items() if kind != "stage" or workflow == "train"]
+        rows = zip_longest(*([path for path in files if workflow != "train" or path.stem not in _WRITE_ONLY] for files in kinds))
         for row in ((), (own,), *rows, *((model,) for model in models)):
             yield workflow, [path for path in row if path]
 

@@ -97,7 +97,7 @@ def _asked(peer: Peer, title: str, query: Dataset) -> list[Dataset]:
                 raise PeerError(f"{peer} did not answer C-FIND", "Check that it lets this AE title ask.")
     finally:
         association.release()
-    return [one for one in found if one is not None]
+    return found
 
 
 def _move(peer: Peer, title: str, study_uid: str) -> None:
