@@ -87,7 +87,7 @@ def around() -> list[str]:
     return [
         box(20, 378, 340, 92, "plain", "Training", "stages: connector, LoRA, full; DDP, FSDP2", "killed at any step, ends with the same bits"),
         box(380, 378, 350, 92, "plain", "Evaluation", "findings, sides, changes, words; intervals", "controls: does it look at the prior?"),
-        box(750, 378, 350, 92, "plain", "Into the hospital", "bulk drafting, listener on the DICOM network,", "priors from the archive, drafts back as SR"),
+        box(750, 378, 350, 92, "plain", "Into the hospital", "bulk, DICOM listener, priors from the archive,", "SR back; MONAI Label: a page to correct drafts"),
         box(
             20, 488, 1080, 88, "plain", "One JSON workflow and overlays",
             "model, stage, data, decode, system: each file answers one question. Coloured parts go by name, and yours can be one (plugins).",

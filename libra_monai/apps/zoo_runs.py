@@ -18,6 +18,7 @@ from libra_monai.errors import LibraError
 
 _KINDS = {"train": "train", "evaluate": "infer", "inference": "infer"}
 _SEED = 12
+_WRITE_ONLY = ("vllm",)  # overlays whose language model cannot learn
 
 
 def network(bundle: Unpacked) -> str:
@@ -29,7 +30,6 @@ def network(bundle: Unpacked) -> str:
     verify_net_in_out(net_id="network_def", device="cpu", bundle_root=str(bundle.root), **files)
     shape = bundle.meta["network_data_format"]["outputs"]["pred"]
     return f"network_def gives {shape['num_channels']} tokens of width {shape['spatial_shape'][0]}, as the metadata say"
-_WRITE_ONLY = ("vllm",)  # overlays whose language model cannot learn
 
 
 def stacks(root: Path) -> Iterator[tuple[str, list[Path]]]:
