@@ -17,7 +17,6 @@ import json
 import multiprocessing
 import os
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from libra_monai.apps.monailabel import decide
+from libra_monai.apps.monailabel.learning import decide
 
 ALL = ("start", *decide.WORDS)
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_place(args: argparse.Namespace) -> None:
     """Refuse to be reached by others without a flag and authentication."""
-    from libra_monai.apps.monailabel.security import is_loopback
+    from libra_monai.apps.monailabel.server.security import is_loopback
     from libra_monai.errors import ConfigError
 
     if bool(args.certificate) != bool(args.key):

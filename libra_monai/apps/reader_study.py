@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _make(args: argparse.Namespace) -> int:
-    from libra_monai.apps.monailabel.reader_study import CASES, HEADER, check_name
+    from libra_monai.apps.monailabel.readers.reader_study import CASES, HEADER, check_name
     from libra_monai.errors import ConfigError
     from libra_monai.files import write_json, write_jsonl
 
@@ -96,8 +96,8 @@ def _case(study: str, names: list[str], one: Mapping[str, Any], other: Mapping[s
 
 
 def _results(args: argparse.Namespace) -> int:
-    from libra_monai.apps.monailabel.reader_results import agreement_csv, answers_csv, results
-    from libra_monai.apps.monailabel.reader_study import ReaderStudy
+    from libra_monai.apps.monailabel.readers.reader_results import agreement_csv, answers_csv, results
+    from libra_monai.apps.monailabel.readers.reader_study import ReaderStudy
     from libra_monai.files import write_text
 
     study = ReaderStudy(args.folder)

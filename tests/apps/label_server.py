@@ -16,13 +16,13 @@ def label_server(studies: Path, home: Path, model, upload: int = 64 << 20, refre
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
 
-    from libra_monai.apps.monailabel import routes
-    from libra_monai.apps.monailabel.context import Context, StudiesAndUploads, keeping
-    from libra_monai.apps.monailabel.local import LocalStudies
-    from libra_monai.apps.monailabel.reports import ReportStore
-    from libra_monai.apps.monailabel.security import Guard, Limits
-    from libra_monai.apps.monailabel.service import DraftService
-    from libra_monai.apps.monailabel.uploads import Uploads
+    from libra_monai.apps.monailabel.learning.reports import ReportStore
+    from libra_monai.apps.monailabel.server import routes
+    from libra_monai.apps.monailabel.server.context import Context, StudiesAndUploads, keeping
+    from libra_monai.apps.monailabel.server.security import Guard, Limits
+    from libra_monai.apps.monailabel.server.service import DraftService
+    from libra_monai.apps.monailabel.server.uploads import Uploads
+    from libra_monai.apps.monailabel.sources.local import LocalStudies
 
     reports, uploads = ReportStore(home / "reports"), Uploads(home / "uploads")
     drafts = DraftService(model, keeping(reports), **service)

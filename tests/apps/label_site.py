@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from libra_monai import paths
-from libra_monai.apps.monailabel.frozen import FrozenRules
-from libra_monai.apps.monailabel.reports import CORRECTED, ORIGINAL, ReportStore
-from libra_monai.apps.monailabel.studies import unknown
-from libra_monai.apps.monailabel.training import Learning
+from libra_monai.apps.monailabel.learning.frozen import FrozenRules
+from libra_monai.apps.monailabel.learning.reports import CORRECTED, ORIGINAL, ReportStore
+from libra_monai.apps.monailabel.learning.training import Learning
+from libra_monai.apps.monailabel.sources.studies import unknown
 
 
 class ListedStudies:

@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from libra_monai import paths
-from libra_monai.apps.monailabel import approval, comparing, decide
-from libra_monai.apps.monailabel.comparing import Tolerance, compare_tables
-from libra_monai.apps.monailabel.places import home_of
-from libra_monai.apps.monailabel.reports import ReportStore
-from libra_monai.apps.monailabel.runs import FINISHED
-from libra_monai.apps.monailabel.service import DraftService
-from libra_monai.apps.monailabel.training import Options, prepare_training
+from libra_monai.apps.monailabel.learning import approval, comparing, decide
+from libra_monai.apps.monailabel.learning.comparing import Tolerance, compare_tables
+from libra_monai.apps.monailabel.learning.reports import ReportStore
+from libra_monai.apps.monailabel.learning.runs import FINISHED
+from libra_monai.apps.monailabel.learning.training import Options, prepare_training
+from libra_monai.apps.monailabel.server.places import home_of
+from libra_monai.apps.monailabel.server.service import DraftService
 from libra_monai.checkpoints import load_pretrained, save_model
 from libra_monai.errors import ConfigError, ModelError, TrainingError
 from tests.apps.label_site import correct, draft, site

@@ -15,10 +15,10 @@ pytest.importorskip("dicomweb_client", reason="no dicomweb-client; install libra
 
 from pydicom import Dataset
 
-from libra_monai.apps.monailabel.dicomweb import WebStudies, open_archive
-from libra_monai.apps.monailabel.fetched import FetchedPictures
-from libra_monai.apps.monailabel.store_back import NotStored, StoreBack, draft_of
-from libra_monai.apps.monailabel.studies import UnknownStudy
+from libra_monai.apps.monailabel.sources.dicomweb import WebStudies, open_archive
+from libra_monai.apps.monailabel.sources.fetched import FetchedPictures
+from libra_monai.apps.monailabel.sources.store_back import NotStored, StoreBack, draft_of
+from libra_monai.apps.monailabel.sources.studies import UnknownStudy
 from libra_monai.apps.peers import Candidate, Peer, PeerError, candidate_of, is_one_patient
 from libra_monai.apps.web_archive import CAP, WebArchive, object_name
 from libra_monai.errors import ConfigError

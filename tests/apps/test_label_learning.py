@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from libra_monai.apps.monailabel.frozen import FILE, frozen_records, frozen_set, read_frozen
-from libra_monai.apps.monailabel.reports import CORRECTED, ORIGINAL, ReportStore
-from libra_monai.apps.monailabel import training_child
-from libra_monai.apps.monailabel.runs import FINISHED, find_run, halt_trainings, list_runs, model_overlay, unfinished_run
-from libra_monai.apps.monailabel.scoring import score_corrections
-from libra_monai.apps.monailabel.strategies import NOT_TRIAGE, STRATEGIES, training_order
-from libra_monai.apps.monailabel.training import Options, check_options, corrected_records, prepare_training
-from libra_monai.apps.monailabel.training_child import overrides_of
+from libra_monai.apps.monailabel.learning import training_child
+from libra_monai.apps.monailabel.learning.frozen import FILE, frozen_records, frozen_set, read_frozen
+from libra_monai.apps.monailabel.learning.reports import CORRECTED, ORIGINAL, ReportStore
+from libra_monai.apps.monailabel.learning.runs import FINISHED, find_run, halt_trainings, list_runs, model_overlay, unfinished_run
+from libra_monai.apps.monailabel.learning.scoring import score_corrections
+from libra_monai.apps.monailabel.learning.strategies import NOT_TRIAGE, STRATEGIES, training_order
+from libra_monai.apps.monailabel.learning.training import Options, check_options, corrected_records, prepare_training
+from libra_monai.apps.monailabel.learning.training_child import overrides_of
 from libra_monai.apps.workflow import LibraWorkflow
 from libra_monai.checkpoints import load_pretrained, save_model
 from libra_monai.data import load_records
@@ -263,9 +263,9 @@ def test_the_process_of_a_training_is_asked_to_end_and_not_by_the_keyboard(learn
 
 def test_the_tasks_of_monai_label_do_what_the_functions_do(learning, capsys):
     pytest.importorskip("monailabel")
-    from libra_monai.apps.monailabel.scoring import scoring_methods
-    from libra_monai.apps.monailabel.strategies import strategies
-    from libra_monai.apps.monailabel.training import trainers
+    from libra_monai.apps.monailabel.learning.scoring import scoring_methods
+    from libra_monai.apps.monailabel.learning.strategies import strategies
+    from libra_monai.apps.monailabel.learning.training import trainers
 
     scored = scoring_methods(learning.reports, learning.studies.record)["reports"]({"metrics": ["rouge_l"]}, None)
     assert scored["studies"] == 8 and len(scored["per_study"]) == 8

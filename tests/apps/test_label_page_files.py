@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from libra_monai.apps.monailabel import reader_study
+from libra_monai.apps import monailabel
 from libra_monai.outputs.draft import UNREVIEWED
 
-PAGE = Path(reader_study.__file__).with_name("page")
+PAGE = Path(monailabel.__file__).with_name("page")
 FILES = sorted(PAGE.iterdir())
 SCRIPTS = [path for path in FILES if path.suffix == ".js"]
 PAGES = [path for path in FILES if path.suffix == ".html"]

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from libra_monai.apps.monailabel.reports import CORRECTED, LONGEST, ORIGINAL, ReportStore, edit_distance, text_of
+from libra_monai.apps.monailabel.learning.reports import CORRECTED, LONGEST, ORIGINAL, ReportStore, edit_distance, text_of
 from libra_monai.errors import ConfigError
 
 DRAFT = {"uid": "2.25.7", "findings": "Small left effusion. No pneumothorax.", "impression": None, "model": "small 1"}

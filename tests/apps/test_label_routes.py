@@ -14,8 +14,8 @@ pytest.importorskip("fastapi", reason="the label app is not installed: run libra
 pytest.importorskip("multipart", reason="the label app is not installed: run libra-monai label --install")
 
 from libra_monai.apps.main import main
-from libra_monai.apps.monailabel.local import LocalStudies, RememberedHeaders
-from libra_monai.apps.monailabel.service import DraftRequest, DraftService
+from libra_monai.apps.monailabel.server.service import DraftRequest, DraftService
+from libra_monai.apps.monailabel.sources.local import LocalStudies, RememberedHeaders
 from libra_monai.data.chronology import choose_priors
 from libra_monai.data.sources.study_folder import StudyFolder
 from libra_monai.transforms.dicom import read_dicom
@@ -182,7 +182,7 @@ def busy(tiny, phantom):
 
 
 def test_a_queued_job_is_cancelled_a_full_queue_refuses_and_positions_count(busy):
-    from libra_monai.apps.monailabel.service import QueueFull
+    from libra_monai.apps.monailabel.server.service import QueueFull
 
     first = busy.submit(busy.request)
     assert busy.reached.wait(30)

@@ -12,7 +12,7 @@ pytest.importorskip("fastapi", reason="the label app is not installed: run libra
 pytest.importorskip("multipart", reason="the label app is not installed: run libra-monai label --install")
 
 from libra_monai.apps.main import main
-from libra_monai.apps.monailabel.security import Guard, Limits, hashed
+from libra_monai.apps.monailabel.server.security import Guard, Limits, hashed
 from tests.apps.label_server import label_server
 from tests.data.studies_made import at, write_dicom
 
@@ -96,7 +96,7 @@ def test_an_upload_is_a_study_and_is_not_in_the_worklist(server):
 def test_uploads_are_there_after_a_restart_and_gone_after_a_day(server, tmp_path):
     import os
 
-    from libra_monai.apps.monailabel.uploads import Uploads
+    from libra_monai.apps.monailabel.server.uploads import Uploads
 
     first = Uploads(tmp_path)
     with (server.studies / "a.dcm").open("rb") as file:
@@ -231,13 +231,13 @@ def test_every_request_has_an_audit_line_and_none_names_a_patient(server):
 
 
 def test_a_client_that_goes_away_cancels_its_job(server):
-    from libra_monai.apps.monailabel.infer_route import _over
+    from libra_monai.apps.monailabel.server.infer_route import _over
 
     class Gone:
         async def is_disconnected(self):
             return True
 
-    from libra_monai.apps.monailabel.routes import request_for
+    from libra_monai.apps.monailabel.server.routes import request_for
 
     service = server.context.service
     job = service.submit(request_for(server.context, server.image, decoding="published"))

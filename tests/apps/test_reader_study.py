@@ -11,8 +11,8 @@ from collections import Counter
 import pytest
 
 from libra_monai.apps.main import main
-from libra_monai.apps.monailabel.reader_results import agreement_csv, answers_csv, results
-from libra_monai.apps.monailabel.reader_study import CASES, ReaderStudy
+from libra_monai.apps.monailabel.readers.reader_results import agreement_csv, answers_csv, results
+from libra_monai.apps.monailabel.readers.reader_study import CASES, ReaderStudy
 from libra_monai.errors import ConfigError
 
 SYSTEMS = ("alpha", "beta")
@@ -221,7 +221,7 @@ def client(study):
     fastapi = pytest.importorskip("fastapi", reason="the label app is not installed")
     from fastapi.testclient import TestClient
 
-    from libra_monai.apps.monailabel.reader_routes import router
+    from libra_monai.apps.monailabel.readers.reader_routes import router
 
     app = fastapi.FastAPI()
     app.include_router(router(study.folder.parent, lambda: None, lambda: None))

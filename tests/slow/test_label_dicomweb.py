@@ -23,13 +23,14 @@ from fastapi.testclient import TestClient
 from pydicom import dcmread
 
 from libra_monai.apps.main import main
-from libra_monai.apps.monailabel import routes, store_back
-from libra_monai.apps.monailabel.context import Context, keeping
-from libra_monai.apps.monailabel.dicomweb import MISSING, OTHER, WebStudies, open_archive
-from libra_monai.apps.monailabel.local import LocalStudies
-from libra_monai.apps.monailabel.reports import ReportStore
-from libra_monai.apps.monailabel.service import DraftService
-from libra_monai.apps.monailabel.studies import AUTO
+from libra_monai.apps.monailabel.learning.reports import ReportStore
+from libra_monai.apps.monailabel.server import routes
+from libra_monai.apps.monailabel.server.context import Context, keeping
+from libra_monai.apps.monailabel.server.service import DraftService
+from libra_monai.apps.monailabel.sources import store_back
+from libra_monai.apps.monailabel.sources.dicomweb import MISSING, OTHER, WebStudies, open_archive
+from libra_monai.apps.monailabel.sources.local import LocalStudies
+from libra_monai.apps.monailabel.sources.studies import AUTO
 from libra_monai.apps.peers import PASSWORD, USER, Peer, PeerError
 from libra_monai.apps.web_archive import CAP, WebArchive
 from libra_monai.errors import StudyError

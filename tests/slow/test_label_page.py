@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from libra_monai.apps.monailabel import reader_study
-from libra_monai.apps.monailabel.reader_study import CASES, ReaderStudy
-from libra_monai.apps.monailabel.reports import ORIGINAL, ReportStore, edit_distance
+from libra_monai.apps.monailabel.learning.reports import ORIGINAL, ReportStore, edit_distance
+from libra_monai.apps.monailabel.readers import reader_study
+from libra_monai.apps.monailabel.readers.reader_study import CASES, ReaderStudy
 from libra_monai.outputs.change_words import change_spans, mark_changes
 from libra_monai.outputs.draft import UNREVIEWED
 from tests.slow.browser import CHROMIUM, Browser

@@ -17,15 +17,15 @@ import pytest
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: run libra-monai label --install (in a clone: make label)")
 
 from libra_monai import paths
-from libra_monai.apps.monailabel import approval
-from libra_monai.apps.monailabel.context import keeping
-from libra_monai.apps.monailabel.frozen import FILE
-from libra_monai.apps.monailabel.local import LocalStudies
-from libra_monai.apps.monailabel.places import home_of
-from libra_monai.apps.monailabel.reports import CORRECTED, ReportStore
-from libra_monai.apps.monailabel.runs import OPEN, list_runs, unfinished_run
-from libra_monai.apps.monailabel.service import DraftRequest, DraftService
-from libra_monai.apps.monailabel.training import LOG, Learning, corrected_records
+from libra_monai.apps.monailabel.learning import approval
+from libra_monai.apps.monailabel.learning.frozen import FILE
+from libra_monai.apps.monailabel.learning.reports import CORRECTED, ReportStore
+from libra_monai.apps.monailabel.learning.runs import OPEN, list_runs, unfinished_run
+from libra_monai.apps.monailabel.learning.training import LOG, Learning, corrected_records
+from libra_monai.apps.monailabel.server.context import keeping
+from libra_monai.apps.monailabel.server.places import home_of
+from libra_monai.apps.monailabel.server.service import DraftRequest, DraftService
+from libra_monai.apps.monailabel.sources.local import LocalStudies
 from libra_monai.errors import ModelError, TrainingError
 from tests.slow.test_label_server import _free, _label, started
 

@@ -22,22 +22,25 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.utils.sessions import Sessions
 
 from libra_monai import __version__, paths
-from libra_monai.apps.monailabel import approval, auth, reader_study, routes, store_back
-from libra_monai.apps.monailabel.context import MODEL, Context, StudiesAndUploads, keeping
 from libra_monai.apps.monailabel.datastore import LabelDatastore
 from libra_monai.apps.monailabel.infer import DESCRIPTION, OneByOne, ReportInfer
-from libra_monai.apps.monailabel.local import LocalStudies
+from libra_monai.apps.monailabel.learning import approval
+from libra_monai.apps.monailabel.learning.reports import ReportStore
+from libra_monai.apps.monailabel.learning.runs import halt_trainings
+from libra_monai.apps.monailabel.learning.scoring import scoring_methods
+from libra_monai.apps.monailabel.learning.strategies import strategies
+from libra_monai.apps.monailabel.learning.training import Learning, resume, trainers
 from libra_monai.apps.monailabel.options import Options
-from libra_monai.apps.monailabel.places import home_of
-from libra_monai.apps.monailabel.reports import ReportStore
-from libra_monai.apps.monailabel.runs import halt_trainings
-from libra_monai.apps.monailabel.scoring import scoring_methods
-from libra_monai.apps.monailabel.security import Guard, Limits, unexpected
-from libra_monai.apps.monailabel.service import DraftService
-from libra_monai.apps.monailabel.strategies import strategies
-from libra_monai.apps.monailabel.studies import Studies
-from libra_monai.apps.monailabel.training import Learning, resume, trainers
-from libra_monai.apps.monailabel.uploads import Uploads
+from libra_monai.apps.monailabel.readers import reader_study
+from libra_monai.apps.monailabel.server import auth, routes
+from libra_monai.apps.monailabel.server.context import MODEL, Context, StudiesAndUploads, keeping
+from libra_monai.apps.monailabel.server.places import home_of
+from libra_monai.apps.monailabel.server.security import Guard, Limits, unexpected
+from libra_monai.apps.monailabel.server.service import DraftService
+from libra_monai.apps.monailabel.server.uploads import Uploads
+from libra_monai.apps.monailabel.sources import store_back
+from libra_monai.apps.monailabel.sources.local import LocalStudies
+from libra_monai.apps.monailabel.sources.studies import Studies
 from libra_monai.checkpoints import load_pretrained
 from libra_monai.checkpoints.loaded import LoadedModel
 from libra_monai.engines import pick_device, pick_dtype
@@ -173,7 +176,7 @@ class LibraApp(MONAILabelApp):
     def _open_studies(self) -> Studies:
         options = self.options
         if self.studies.startswith(("http://", "https://")):
-            from libra_monai.apps.monailabel.dicomweb import open_archive
+            from libra_monai.apps.monailabel.sources.dicomweb import open_archive
 
             looked = {"rule": options.rule, "dated": options.dated, "refresh": options.refresh, "days": options.days, "most": options.most}
             return open_archive(self.studies, self.home, most_bytes=int(options.cache * (1 << 30)), **looked)

@@ -17,9 +17,9 @@ from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 
 from libra_monai import paths
-from libra_monai.apps.monailabel.reports import CORRECTED, TAGS, ReportStore
-from libra_monai.apps.monailabel.security import checked_id
-from libra_monai.apps.monailabel.studies import Studies
+from libra_monai.apps.monailabel.learning.reports import CORRECTED, TAGS, ReportStore
+from libra_monai.apps.monailabel.server.security import checked_id
+from libra_monai.apps.monailabel.sources.studies import Studies
 from libra_monai.errors import LibraError
 from libra_monai.files import write_json
 from libra_monai.outputs.names import file_name
@@ -176,7 +176,7 @@ class LabelDatastore(Datastore):
 
     @staticmethod
     def _asked(ask: Any) -> Any:
-        from libra_monai.apps.monailabel.routes import http_error
+        from libra_monai.apps.monailabel.server.routes import http_error
 
         try:
             return ask()

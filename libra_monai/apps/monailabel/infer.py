@@ -10,11 +10,11 @@ from fastapi import HTTPException
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from libra_monai.apps.monailabel.context import MODEL, Context
-from libra_monai.apps.monailabel.infer_route import answer
-from libra_monai.apps.monailabel.routes import http_error, request_for
-from libra_monai.apps.monailabel.service import DECODING, PROMPTS, decodings
-from libra_monai.apps.monailabel.studies import AUTO
+from libra_monai.apps.monailabel.server.context import MODEL, Context
+from libra_monai.apps.monailabel.server.infer_route import answer
+from libra_monai.apps.monailabel.server.routes import http_error, request_for
+from libra_monai.apps.monailabel.server.service import DECODING, PROMPTS, decodings
+from libra_monai.apps.monailabel.sources.studies import AUTO
 from libra_monai.errors import LibraError
 
 DESCRIPTION = "Drafts the report of a chest X-ray study, compared with the study before. Not reviewed, not for clinical use."

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from libra_monai.apps.monailabel.reports import CORRECTED, ORIGINAL, ReportStore, text_of
+from libra_monai.apps.monailabel.learning.reports import CORRECTED, ORIGINAL, ReportStore, text_of
 from libra_monai.metrics import build_metrics, per_study_rows, summarise
 from libra_monai.metrics.statistics import RESAMPLES
 from libra_monai.registry import build

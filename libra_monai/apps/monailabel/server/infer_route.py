@@ -14,9 +14,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, UploadFile
 from starlette.concurrency import run_in_threadpool
 
-from libra_monai.apps.monailabel import routes
-from libra_monai.apps.monailabel.context import MODEL, Context
-from libra_monai.apps.monailabel.service import CANCELLED, DONE, TIMED_OUT, Job
+from libra_monai.apps.monailabel.server import routes
+from libra_monai.apps.monailabel.server.context import MODEL, Context
+from libra_monai.apps.monailabel.server.service import CANCELLED, DONE, TIMED_OUT, Job
 from libra_monai.errors import did_you_mean
 
 _LOOK = 0.25  # seconds between two looks at whether the client is still there
@@ -105,7 +105,7 @@ async def _image(context: Context, image: str, session_id: str, file: UploadFile
 
 
 def _adopted(context: Context, session_id: str) -> str:
-    from libra_monai.apps.monailabel.security import checked_id
+    from libra_monai.apps.monailabel.server.security import checked_id
 
     place = context.session(checked_id(session_id))
     if place is None:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from libra_monai.apps.monailabel.studies import Entry, EntryStudies, moment_of
+from libra_monai.apps.monailabel.sources.studies import Entry, EntryStudies, moment_of
 from libra_monai.data.request import file_record, speaks_against
 from libra_monai.data.sources.headers import Header, NotUsed, read_header
 from libra_monai.errors import ConfigError, StudyError

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 import getpass
-from pathlib import Path
 from typing import Any
 
-from libra_monai.apps.monailabel.places import home_of
+from libra_monai.apps.monailabel.server.places import home_of
 from libra_monai.errors import ConfigError
 
 WORDS = ("approve", "rollback", "abandon", "status")
@@ -41,7 +40,7 @@ def run(word: str, args: argparse.Namespace) -> int:
         ModelError: the candidate is refused, or former weights are gone.
         ConfigError: there is nothing to approve or to take back.
     """
-    from libra_monai.apps.monailabel import approval
+    from libra_monai.apps.monailabel.learning import approval
 
     home = home_of(args.studies)
     if word == "status":
@@ -64,7 +63,7 @@ def run(word: str, args: argparse.Namespace) -> int:
 
 
 def _tolerance(args: argparse.Namespace) -> Any:
-    from libra_monai.apps.monailabel.comparing import Tolerance
+    from libra_monai.apps.monailabel.learning.comparing import Tolerance
 
     plain = Tolerance()
     for name, value in (("--tolerance", args.tolerance), ("--share-tolerance", args.share_tolerance)):

@@ -18,8 +18,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
-from libra_monai.apps.monailabel.reports import CORRECTED, ReportStore
-from libra_monai.apps.monailabel.studies import UnknownStudy
+from libra_monai.apps.monailabel.learning.reports import CORRECTED, ReportStore
+from libra_monai.apps.monailabel.sources.studies import UnknownStudy
 from libra_monai.errors import StudyError, TrainingError
 from libra_monai.files import write_json
 from libra_monai.types import Record

@@ -11,7 +11,7 @@ from itertools import combinations
 from statistics import median
 from typing import Any
 
-from libra_monai.apps.monailabel.reader_study import EQUAL, ERRORS, ReaderStudy
+from libra_monai.apps.monailabel.readers.reader_study import EQUAL, ERRORS, ReaderStudy
 from libra_monai.metrics.agreement import Agreement, cohen_kappa, fleiss_kappa
 
 Answers = Mapping[str, Mapping[str, Any]]  # case -> answer

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from libra_monai import paths
-from libra_monai.apps.monailabel.studies import Entry, EntryStudies, entry_of, newest_first, with_safe_ids
+from libra_monai.apps.monailabel.sources.studies import Entry, EntryStudies, entry_of, newest_first, with_safe_ids
 from libra_monai.data.chronology import PriorRule, choose_priors
 from libra_monai.data.datalist import load_records
 from libra_monai.data.schema import FIELDS, SPLITS

@@ -18,9 +18,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from libra_monai.apps.monailabel.comparing import Check, Ground, Tolerance, compare_tables, identity, not_judged
-from libra_monai.apps.monailabel.frozen import read_frozen
-from libra_monai.apps.monailabel.runs import ABANDONED, Run, find_run, list_runs, unfinished_run
+from libra_monai.apps.monailabel.learning.comparing import Check, Ground, Tolerance, compare_tables, identity, not_judged
+from libra_monai.apps.monailabel.learning.frozen import read_frozen
+from libra_monai.apps.monailabel.learning.runs import ABANDONED, Run, find_run, list_runs, unfinished_run
 from libra_monai.checkpoints.card import MODEL_FILE
 from libra_monai.errors import ConfigError, LibraError, ModelError
 from libra_monai.files import hold, write_json

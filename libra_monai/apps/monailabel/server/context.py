@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from libra_monai.apps.monailabel.reports import ORIGINAL, ReportStore
-from libra_monai.apps.monailabel.service import DraftService
-from libra_monai.apps.monailabel.studies import EVERY, Studies
-from libra_monai.apps.monailabel.uploads import PREFIX, Uploads
+from libra_monai.apps.monailabel.learning.reports import ORIGINAL, ReportStore
+from libra_monai.apps.monailabel.server.service import DraftService
+from libra_monai.apps.monailabel.server.uploads import PREFIX, Uploads
+from libra_monai.apps.monailabel.sources.studies import EVERY, Studies
 from libra_monai.errors import LibraError
 from libra_monai.transforms.levels import WideLevels
 from libra_monai.types import Record

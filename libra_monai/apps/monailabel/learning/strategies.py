@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from libra_monai.apps.monailabel.reports import CORRECTED, ORIGINAL, ReportStore, text_of
+from libra_monai.apps.monailabel.learning.reports import CORRECTED, ORIGINAL, ReportStore, text_of
 from libra_monai.errors import ConfigError, did_you_mean
 from libra_monai.evaluation.claims import STABLE
 from libra_monai.metrics.labelers.changes import change_claims

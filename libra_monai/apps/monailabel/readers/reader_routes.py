@@ -16,8 +16,8 @@ from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
-from libra_monai.apps.monailabel.reader_results import agreement_csv, answers_csv, results
-from libra_monai.apps.monailabel.reader_study import CASES, ERRORS, ReaderStudy, check_name
+from libra_monai.apps.monailabel.readers.reader_results import agreement_csv, answers_csv, results
+from libra_monai.apps.monailabel.readers.reader_study import CASES, ERRORS, ReaderStudy, check_name
 from libra_monai.errors import ConfigError
 from libra_monai.outputs.change_words import change_pattern
 from libra_monai.outputs.evidence_marks import LEVELS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The child process of a training: `python -m libra_monai.apps.monailabel.training_child FOLDER`.
+"""The child process of a training: `python -m libra_monai.apps.monailabel.learning.training_child FOLDER`.
 
 It trains, then compares the candidate with what is served, and says on standard output how far it is, a JSON object a
 line. When its parent is gone (standard input is closed) it saves a checkpoint and ends.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from libra_monai.apps.monailabel.runs import ABANDONED, COMPARING, FAILED, FINISHED, HALT, TRAINING, Run
+from libra_monai.apps.monailabel.learning.runs import ABANDONED, COMPARING, FAILED, FINISHED, HALT, TRAINING, Run
 from libra_monai.checkpoints.card import MODEL_FILE
 from libra_monai.checkpoints.training import clear_checkpoints
 from libra_monai.errors import ConfigError, LibraError, StudiesFailed, innermost
@@ -106,7 +106,7 @@ def compare_run(run: Run, teller: Teller) -> None:
         run: the training, its model complete.
         teller: says how far it is.
     """
-    from libra_monai.apps.monailabel.approval import compare
+    from libra_monai.apps.monailabel.learning.approval import compare
     from libra_monai.engines import pick_device
 
     before = {name: value for name, value in run.state().items() if name in ("step", "steps", "epoch", "epochs", "loss")}

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from pydicom import Dataset
 
 from libra_monai import paths
-from libra_monai.apps.monailabel.reports import ORIGINAL
-from libra_monai.apps.monailabel.security import checked_id
-from libra_monai.apps.monailabel.studies import with_prior
-from libra_monai.apps.monailabel.uploads import PREFIX
+from libra_monai.apps.monailabel.learning.reports import ORIGINAL
+from libra_monai.apps.monailabel.server.security import checked_id
+from libra_monai.apps.monailabel.server.uploads import PREFIX
+from libra_monai.apps.monailabel.sources.studies import with_prior
 from libra_monai.apps.web_archive import WebArchive
 from libra_monai.errors import ConfigError, LibraError
 from libra_monai.outputs import check_formats, write_draft
@@ -34,7 +34,7 @@ from libra_monai.types import DocumentReference, Record, ReportDraft
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from libra_monai.apps.monailabel.context import Context
+    from libra_monai.apps.monailabel.server.context import Context
 
 HOW = "Start the server with --store-back to allow it."
 _DOCUMENT = (
@@ -132,7 +132,7 @@ def attach(app: FastAPI, context: Context, store_back: StoreBack) -> None:
     """
     from fastapi import APIRouter, Depends, HTTPException
 
-    from libra_monai.apps.monailabel.routes import SentenceRoute
+    from libra_monai.apps.monailabel.server.routes import SentenceRoute
 
     router = APIRouter(prefix="/libra", tags=["Libra"], route_class=SentenceRoute)
 

@@ -3,7 +3,7 @@
 
 Which studies there are is asked by QIDO-RS, whose and when and from which side each picture is by their metadata, through the
 same code that reads files: a study has here the prior that `libra-monai report` finds in a folder of the same files. Pictures
-are fetched when a study is opened, and never converted. Storing back is `libra_monai.apps.monailabel.store_back`.
+are fetched when a study is opened, and never converted. Storing back is `libra_monai.apps.monailabel.sources.store_back`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 
 from pydicom import Dataset
 
-from libra_monai.apps.monailabel.fetched import FetchedPictures
-from libra_monai.apps.monailabel.pictures import read_picture
-from libra_monai.apps.monailabel.security import is_loopback
-from libra_monai.apps.monailabel.studies import AUTO, EVERY, Entry, entry_of, newest_first, unknown
+from libra_monai.apps.monailabel.server.pictures import read_picture
+from libra_monai.apps.monailabel.server.security import is_loopback
+from libra_monai.apps.monailabel.sources.fetched import FetchedPictures
+from libra_monai.apps.monailabel.sources.studies import AUTO, EVERY, Entry, entry_of, newest_first, unknown
 from libra_monai.apps.peers import Candidate, PeerError, is_one_patient, parse_peer
 from libra_monai.apps.web_archive import MOST, NotThere, WebArchive, object_name
 from libra_monai.data.chronology import Choice, PriorRule, choose_priors

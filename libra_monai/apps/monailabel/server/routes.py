@@ -16,16 +16,16 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
 from libra_monai import paths
-from libra_monai.apps.monailabel.context import Context, state_of
-from libra_monai.apps.monailabel.pictures import SIDE, fitted
-from libra_monai.apps.monailabel.reports import CORRECTED, ORIGINAL
-from libra_monai.apps.monailabel.security import checked_id
-from libra_monai.apps.monailabel.service import DECODING, DONE, PROMPTS, DraftRequest, Job, QueueFull, UnknownJob
-from libra_monai.apps.monailabel.studies import AUTO, UnknownStudy
+from libra_monai.apps.monailabel.learning.reports import CORRECTED, ORIGINAL
+from libra_monai.apps.monailabel.server.context import Context, state_of
+from libra_monai.apps.monailabel.server.pictures import SIDE, fitted
+from libra_monai.apps.monailabel.server.security import checked_id
+from libra_monai.apps.monailabel.server.service import DECODING, DONE, PROMPTS, DraftRequest, Job, QueueFull, UnknownJob
+from libra_monai.apps.monailabel.sources.studies import AUTO, UnknownStudy
 from libra_monai.apps.peers import PeerError
 from libra_monai.errors import LibraError, StudyError
 
-PAGE = Path(__file__).with_name("page")
+PAGE = Path(__file__).resolve().parents[1] / "page"
 _STATUS = ((UnknownStudy, 404), (UnknownJob, 404), (QueueFull, 503), (PeerError, 502))
 
 
@@ -85,7 +85,7 @@ def attach(app: FastAPI, context: Context) -> None:
         app: the server.
         context: parts of the app.
     """
-    from libra_monai.apps.monailabel import infer_route
+    from libra_monai.apps.monailabel.server import infer_route
 
     there = list(app.router.routes)
     app.include_router(_studies(context))

@@ -292,7 +292,7 @@ def attach(app: Any, context: Any) -> None:
         app: FastAPI application.
         context: of the label app; the studies lie in `reader_studies` of its own folder.
     """
-    from libra_monai.apps.monailabel.reader_routes import router  # a server has FastAPI, the command need not
+    from libra_monai.apps.monailabel.readers.reader_routes import router  # a server has FastAPI, the command need not
 
     root = Path(context.home or context.reports.root) / STUDIES
     app.include_router(router(root, context.reader, context.writer))

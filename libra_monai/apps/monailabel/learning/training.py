@@ -20,18 +20,26 @@ from pathlib import Path
 from typing import Any
 
 import libra_monai
-from libra_monai.apps.monailabel.frozen import FrozenRules, StudySource, frozen_records, frozen_set, is_fetched, patient_of, unlabelled
-from libra_monai.apps.monailabel.reports import CORRECTED, SECTIONS, ReportStore
-from libra_monai.apps.monailabel.runs import ABANDONED, FAILED, FINISHED, Run, list_runs, make_run, unfinished_run
-from libra_monai.apps.monailabel.scoring import pair_of
-from libra_monai.apps.monailabel.studies import AUTO, UnknownPrior, UnknownStudy, with_prior
+from libra_monai.apps.monailabel.learning.frozen import (
+    FrozenRules,
+    StudySource,
+    frozen_records,
+    frozen_set,
+    is_fetched,
+    patient_of,
+    unlabelled,
+)
+from libra_monai.apps.monailabel.learning.reports import CORRECTED, SECTIONS, ReportStore
+from libra_monai.apps.monailabel.learning.runs import ABANDONED, FAILED, FINISHED, Run, list_runs, make_run, unfinished_run
+from libra_monai.apps.monailabel.learning.scoring import pair_of
+from libra_monai.apps.monailabel.sources.studies import AUTO, UnknownPrior, UnknownStudy, with_prior
 from libra_monai.data.processor import read_settings
 from libra_monai.errors import ConfigError, StudyError, TrainingError, did_you_mean
 from libra_monai.text.prompts import find_prompt
 from libra_monai.types import Record
 
 logger = logging.getLogger(__name__)
-CHILD = "libra_monai.apps.monailabel.training_child"
+CHILD = "libra_monai.apps.monailabel.learning.training_child"
 LOG = "training.log"
 DESCRIPTION = "Fine-tune LoRA on corrected reports; the result is a candidate that a person must approve"
 Tell = Callable[[Mapping[str, Any]], None]

@@ -22,7 +22,7 @@ from typing import Any
 from torch import nn
 
 from libra_monai import paths
-from libra_monai.apps.monailabel.studies import AUTO, with_prior
+from libra_monai.apps.monailabel.sources.studies import AUTO, with_prior
 from libra_monai.checkpoints import load_pretrained
 from libra_monai.checkpoints.loaded import LoadedModel
 from libra_monai.errors import ConfigError, LibraError, StudyError, did_you_mean

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from libra_monai import paths
-from libra_monai.apps.monailabel.pictures import read_picture
+from libra_monai.apps.monailabel.server.pictures import read_picture
 from libra_monai.data.chronology import Choice, to_record
 from libra_monai.errors import ConfigError
 from libra_monai.outputs.names import file_name
