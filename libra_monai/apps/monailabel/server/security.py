@@ -35,7 +35,7 @@ _CLOSED = (
     ("POST", "/reload", "It would load a second model. Start the server again instead."),
     (None, "/proxy", "Ask the archive itself."),
     ("PUT", "/model", "New weights come by training and approval."),
-    ("DELETE", "/model", "Roll back with libra-monai label --rollback."),
+    ("DELETE", "/model", "Take them back with libra-monai label rollback."),
 )
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
