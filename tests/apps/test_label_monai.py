@@ -106,6 +106,17 @@ def test_labels_are_reports_and_nothing_is_signed_as_final(server):
     assert (server.studies / "p/1/a.dcm").exists()
 
 
+def test_monai_labels_own_routes_hold_up_nobody_while_an_archive_is_asked(server, monkeypatch):
+    import threading
+
+    held = []
+    monkeypatch.setattr(server.instance.all_studies.studies, "ids", lambda: held.append(threading.current_thread().name) or [])
+    for method, path in (("GET", "/datastore/"), ("POST", "/activelearning/most_changed"), ("GET", "/info/")):
+        assert server.request(method, path).status_code == 200
+    assert len(held) >= 3 and all(name.startswith("AnyIO worker") for name in held)
+    assert server.get("/openapi.json").json()["paths"]["/datastore/"]["get"]["summary"].endswith("Get All Images/Labels from datastore")
+
+
 def test_what_is_refused_leaves_nothing_in_a_folder_that_others_read(server):
     import stat
     import tempfile

@@ -148,8 +148,11 @@ def test_a_killed_server_starts_again_with_all_reports_and_then_wants_tokens(stu
         ):
             answer = client.get("/libra/worklist", headers=headers)
             assert answer.status_code == status and words in answer.text, answer.text
-            assert client.get("/info/", headers=headers).status_code == status
+            assert client.get("/info/", headers=headers).status_code == client.get("/datastore/", headers=headers).status_code == status
             assert client.get("/libra/reader-study", headers=headers).status_code == status
+        for method, path in (("POST", "/train/reports"), ("DELETE", "/train/"), ("POST", "/batch/infer/chest_xray_report")):
+            assert client.request(method, path, headers=reader).status_code == 403
+            assert client.request(method, path).status_code == 401
         given = client.post("/auth/token", data={"username": "reader", "password": "right"}).json()
         assert client.get("/libra/worklist", headers={"Authorization": f"Bearer {given['access_token']}"}).status_code == 200
         refused = client.post("/auth/token", data={"username": "reader", "password": "wrong"})

@@ -42,6 +42,7 @@ from libra_monai.apps.monailabel.server.context import MODEL, Context, StudiesAn
 from libra_monai.apps.monailabel.server.places import home_of
 from libra_monai.apps.monailabel.server.security import Guard, Limits, unexpected
 from libra_monai.apps.monailabel.server.service import DraftService
+from libra_monai.apps.monailabel.server.threads import run_in_threads
 from libra_monai.apps.monailabel.server.uploads import Uploads
 from libra_monai.apps.monailabel.sources import store_back
 from libra_monai.apps.monailabel.sources.local import LocalStudies
@@ -162,6 +163,7 @@ class LibraApp(MONAILabelApp):
             app: MONAI Label's.
         """
         context = self.context
+        run_in_threads(app)
         auth.protect(app)
         reader_study.attach(app, context)
         routes.attach(app, context)
