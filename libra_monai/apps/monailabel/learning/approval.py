@@ -215,7 +215,7 @@ def follow(
                 if wanted != serving:
                     swap(wanted)
                     serving = wanted
-                    logger.info("serving %s", wanted.parent.name)
+                    logger.info("serving %s", wanted.parent.name if wanted.name == "last" else wanted.name)
                     said = ""
             except Exception as error:  # such as of a full memory; the next look may find it better, and says it only once
                 if said != str(error):

@@ -43,6 +43,8 @@ def run(word: str, args: argparse.Namespace) -> int:
     from libra_monai.apps.monailabel.learning import approval
 
     home = home_of(args.studies)
+    if not home.is_dir():
+        raise ConfigError(f"no label server has kept anything for --studies {args.studies}", "Give the folder or address the server was started with.")
     if word == "status":
         _show(approval.status(home))
         return 0
