@@ -2,7 +2,7 @@
 """Read and correct drafts in a browser: a MONAI Label server with this package's app and page.
 
 Without a word the server starts, for this machine only. --install puts MONAI Label into this environment first. A person decides on
-weights that were trained from corrections with the words approve, rollback and status.
+weights that were trained from corrections with the words approve, rollback, abandon and status.
 """
 
 from __future__ import annotations

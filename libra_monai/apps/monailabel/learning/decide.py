@@ -33,7 +33,7 @@ def run(word: str, args: argparse.Namespace) -> int:
     """Do one of the words.
 
     Args:
-        word: `approve`, `rollback` or `status`.
+        word: `approve`, `rollback`, `abandon` or `status`.
         args: with `studies` and what `arguments` added.
 
     Raises:
