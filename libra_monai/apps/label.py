@@ -2,7 +2,7 @@
 """Read and correct drafts in a browser: a MONAI Label server with this package's app and page.
 
 Without a word the server starts, for this machine only. --install puts MONAI Label into this environment first. A person decides on
-weights that were trained from corrections with the words approve, rollback and status.
+weights that were trained from corrections with the words approve, rollback, abandon and status.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from libra_monai.apps.monailabel.learning import decide
 
@@ -80,6 +82,12 @@ def _check_place(args: argparse.Namespace) -> None:
     for path in filter(None, (args.certificate, args.key)):
         if not Path(path).is_file():
             raise ConfigError(f"{path} does not exist", "Check --certificate and --key.")
+    if args.realm:
+        realm = urlsplit(args.realm)
+        if realm.scheme not in ("http", "https") or not realm.hostname:
+            raise ConfigError(f"--realm {args.realm} is no address", "Give one such as https://sign-in.example/realms/reading.")
+        if realm.scheme == "http" and not is_loopback(realm.hostname):
+            print("Warning: the realm's key and passwords cross the network unencrypted. Give its https:// address.", file=sys.stderr)
     if is_loopback(args.host):
         return
     if not args.expose:
@@ -141,7 +149,7 @@ def _serve(args: argparse.Namespace) -> int:
     from monailabel.interfaces.utils.app import app_instance
 
     instance = app_instance()  # here, so that its errors are told as the command's
-    server = _server(app, args)
+    server = _server(app, args, instance.close)
     for kind in (signal.SIGINT, signal.SIGTERM):  # the server ends by them, and sends them again when it has ended
         signal.signal(kind, lambda *_: None)
     try:
@@ -153,9 +161,10 @@ def _serve(args: argparse.Namespace) -> int:
     return 0
 
 
-def _server(app: Any, args: argparse.Namespace) -> Any:
-    """A server that says where it is once it answers."""
+def _server(app: Any, args: argparse.Namespace, close: Callable[[], None]) -> Any:
+    """A server that says where it is once it answers, and tells those who wait for a draft when it ends."""
     import uvicorn
+    from starlette.concurrency import run_in_threadpool
 
     scheme = "https" if args.certificate else "http"
 
@@ -165,6 +174,10 @@ def _server(app: Any, args: argparse.Namespace) -> Any:
             if self.started and not self.should_exit:
                 port = self.servers[0].sockets[0].getsockname()[1]
                 print(f"Read and correct drafts at {scheme}://{args.host}:{port}/libra/", flush=True)
+
+        async def shutdown(self, sockets: Any = None) -> None:
+            await run_in_threadpool(close)  # or it would end only behind all drafts that wait
+            await super().shutdown(sockets)
 
     tls = {"ssl_certfile": args.certificate, "ssl_keyfile": args.key} if args.certificate else {}
     config = uvicorn.Config(app, host=args.host, port=args.port, log_config=None, log_level="warning", access_log=False, **tls)

@@ -248,6 +248,13 @@ def test_the_words_of_the_command_line(studies, capsys, monkeypatch):
         _run(studies, "approve", "--tolerance", "3")
 
 
+def test_a_word_about_a_folder_that_no_server_has_used_makes_nothing(tmp_path):
+    for word in ("status", "approve", "rollback", "abandon"):
+        with pytest.raises(ConfigError, match="no label server has kept anything"):
+            _run(tmp_path / "typing error", word)
+    assert list(tmp_path.iterdir()) == []
+
+
 def _only_swapped(made):
     """A constructor that runs one control instead of ten."""
 

@@ -282,6 +282,18 @@ def test_the_tasks_of_monai_label_do_what_the_functions_do(learning, capsys):
     assert trainer.stats() == {run.name: {"state": "failed", "error": "the disk is full"}}
 
 
+def test_a_study_that_was_corrected_without_a_draft_has_no_place_in_an_order(tmp_path):
+    pytest.importorskip("monailabel")
+    from libra_monai.apps.monailabel.learning.strategies import strategies
+
+    reports = ReportStore(tmp_path)
+    reports.save("one", CORRECTED, {"findings": "Clear."})
+    order = strategies(reports, lambda: ["one", "two"])["least_confident"]
+    assert order({}, None)["id"] == "two"
+    reports.save("two", CORRECTED, {"findings": "Clear."})
+    assert order({}, None) == {}
+
+
 def test_patients_with_a_prior_are_frozen_first_since_controls_are_about_priors(learning):
     chosen = frozen_set(learning.home, learning.studies, learning.reports, "findings", replace(learning.rules, least=5, most=9, share=0.3))
     compared = [one.patient for one in chosen if learning.studies.record(one.image)["prior"]]

@@ -106,6 +106,29 @@ def test_labels_are_reports_and_nothing_is_signed_as_final(server):
     assert (server.studies / "p/1/a.dcm").exists()
 
 
+def test_monai_labels_own_routes_hold_up_nobody_while_an_archive_is_asked(server, monkeypatch):
+    import threading
+
+    held = []
+    monkeypatch.setattr(server.instance.all_studies.studies, "ids", lambda: held.append(threading.current_thread().name) or [])
+    for method, path in (("GET", "/datastore/"), ("POST", "/activelearning/most_changed"), ("GET", "/info/")):
+        assert server.request(method, path).status_code == 200
+    assert len(held) >= 3 and all(name.startswith("AnyIO worker") for name in held)
+    assert server.get("/openapi.json").json()["paths"]["/datastore/"]["get"]["summary"].endswith("Get All Images/Labels from datastore")
+
+
+def test_what_is_refused_leaves_nothing_in_a_folder_that_others_read(server):
+    import stat
+    import tempfile
+    from pathlib import Path
+
+    place = Path(tempfile.gettempdir())
+    assert place.parent == server.studies / ".libra" and stat.S_IMODE(place.stat().st_mode) == 0o700
+    before, picture = sorted(place.iterdir()), (server.studies / "q/c.dcm").read_bytes()
+    assert server.put("/datastore/image", params={"image": "x"}, files={"file": ("c.dcm", picture)}).status_code == 403
+    assert sorted(place.iterdir()) == before
+
+
 def test_orders_and_scores_come_by_monai_labels_routes(server):
     drafted(server, server.images[0])
     next_one = server.post("/activelearning/least_confident").json()
@@ -117,11 +140,13 @@ def test_orders_and_scores_come_by_monai_labels_routes(server):
 def test_what_monai_labels_own_routes_cannot_do_is_a_sentence_too(server, monkeypatch):
     for path, status, words in (
         ("/activelearning/newest", 422, "no such strategy 'newest'"),
-        ("/scoring/dice?run_sync=true", 422, "no such scoring method 'dice'"),
-        ("/train/segmentation?run_sync=true", 422, "There is no model 'segmentation'"),
+        ("/scoring/reports?run_sync=true", 422, "would hold up the server"),
     ):
         answer = server.post(path)
         assert answer.status_code == status and words in answer.json()["detail"], answer.text
+    wrong = server.put("/datastore/image/info", params={"image": server.images[0]}, data={"info": "{"})
+    assert wrong.status_code == 422 and "should hold JSON" in wrong.json()["detail"]
+    assert server.put("/datastore/image/info", params={"image": "nobody"}, data={"info": "{}"}).status_code == 404
     monkeypatch.setattr(server.instance, "next_sample", lambda request: 1 / 0)
     answer = server.post("/activelearning/least_confident")
     assert answer.status_code == 500 and "ZeroDivisionError" in answer.json()["detail"]

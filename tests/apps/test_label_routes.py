@@ -258,3 +258,16 @@ def test_many_at_once_get_their_own_drafts(server, studies):
     assert [draft["study_id"] for draft in drafts] == images
     alone = {image: drafted(server, image)["draft"]["findings"] for image in set(images)}
     assert [draft["findings"] for draft in drafts] == [alone[image] for image in images]
+
+
+def test_a_service_that_ends_cancels_what_waits_and_takes_no_more(busy):
+    from libra_monai.apps.monailabel.server.service import QueueFull
+
+    first = busy.submit(busy.request)
+    assert busy.reached.wait(30)
+    second = busy.submit(busy.request)
+    busy.go.set()
+    busy.close()
+    assert first.over.is_set() and (second.state, second.over.is_set()) == ("cancelled", True) and "server ended" in second.error
+    with pytest.raises(QueueFull, match="the server is ending"):
+        busy.submit(busy.request)

@@ -63,6 +63,11 @@ BAD = [
     ("GET", "/proxy/dicom/qido/studies", None, 403, "closed in this app"),
     ("PUT", "/model/chest_xray_report", None, 403, "closed in this app"),
     ("PUT", "/session/?uncompress=true", None, 422, "Archives are not unpacked"),
+    ("PUT", "/datastore/image?image=x", None, 403, "studies are not changed"),
+    ("PUT", "/datastore/", None, 403, "studies are not changed"),
+    ("POST", "/infer/wsi/chest_xray_report", None, 403, "closed in this app"),
+    ("POST", "/train/reports?run_sync=true", None, 422, "would hold up the server"),
+    ("DELETE", "/model/chest_xray_report", None, 403, "label rollback --studies"),
 ]
 
 
@@ -195,8 +200,11 @@ def test_a_text_of_more_than_a_megabyte_is_refused(server):
         (("127.0.0.1", 5), {"host": "attacker.example"}, "only the names of this machine"),
         (("127.0.0.1", 5), {"origin": "https://attacker.example"}, "Pages of another origin"),
         (("127.0.0.1", 5), {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, "Pages of another origin"),
+        (("127.0.0.1", 5), {"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"}, "Pages of another origin"),
+        (("127.0.0.1", 5), {"host": "["}, "only the names of this machine"),
+        (("127.0.0.1", 5), {"origin": "http://["}, "Pages of another origin"),
     ],
-    ids=["client", "host", "origin", "fetch"],
+    ids=["client", "host", "origin", "fetch", "port", "broken host", "broken origin"],
 )
 def test_without_authentication_only_this_machine_is_answered_and_no_foreign_page(server, client, headers, words):
     from fastapi.testclient import TestClient
@@ -213,6 +221,37 @@ def test_with_authentication_other_machines_are_answered(server):
     open_to_all = Guard(server.app.app, Limits(authenticated=True))
     asking = TestClient(open_to_all, base_url="http://reading.hospital.example", client=("192.168.1.7", 5))
     assert asking.get("/libra/worklist").status_code == 200
+
+
+def test_the_audit_lines_of_a_job_and_of_an_upload_tell_the_study(server):
+    from tests.apps.label_server import drafted
+
+    audit = server.studies / ".libra" / "audit.jsonl"
+    before = len(audit.read_text().splitlines())
+    drafted(server, server.image)
+    image = _sent(server, server.studies / "a.dcm").json()["image"]
+    lines = [json.loads(line) for line in audit.read_text().splitlines()[before:]]
+    assert {line["study"] for line in lines[:-1]} == {hashed(server.image)} and lines[-1]["study"] == hashed(image)
+
+
+def test_many_uploads_at_once_are_all_kept(server, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from libra_monai.apps.monailabel.server.uploads import Uploads
+
+    uploads = Uploads(tmp_path)
+    session = tmp_path / "session.dcm"
+    session.write_bytes((server.studies / "a.dcm").read_bytes())
+
+    def one(number):
+        if number % 2:
+            return uploads.adopt(session)
+        with session.open("rb") as file:
+            return uploads.add([file])[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(one, range(32)))
+    assert len(set(names)) == 17 and all(uploads.about(name)["id"] == name for name in names)
 
 
 def test_every_request_has_an_audit_line_and_none_names_a_patient(server):
@@ -249,6 +288,8 @@ def test_the_page_answers_with_headers_that_keep_strangers_scripts_out(server):
     answer = server.get("/libra/")
     assert answer.status_code == 200 and "default-src 'self'" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
+    draft = server.post(f"{MODEL}?image={server.image}")
+    assert draft.headers["cache-control"] == "no-store" and "frame-ancestors 'none'" in draft.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize(
@@ -256,6 +297,8 @@ def test_the_page_answers_with_headers_that_keep_strangers_scripts_out(server):
     [
         (["--host", "0.0.0.0"], "Add --expose and --realm"),
         (["--host", "0.0.0.0", "--expose"], "--expose needs authentication"),
+        (["--realm", "sign-in.example"], "--realm sign-in.example is no address"),
+        (["--host", "0.0.0.0", "--realm", "http://sign-in.example"], "key and passwords cross the network unencrypted"),
         (["--certificate", "x"], "only one of --certificate and --key"),
         (["--seconds", "0"], "seconds is 0"),
         (["--privacy", "private"], "privacy 'private' does not exist"),

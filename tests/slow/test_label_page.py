@@ -30,7 +30,7 @@ from tests.slow.browser import CHROMIUM, Browser
 
 pytest.importorskip("monailabel", reason="the label app is not installed: libra-monai label --install")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no browser; on Debian: apt install chromium")]
-PAGE = Path(reader_study.__file__).with_name("page")
+PAGE = Path(reader_study.__file__).resolve().parents[1] / "page"
 BAND = (0x5A, 0x1A, 0x15)  # colour of the mark, page/style.css
 DRAFTED = "document.querySelector('#draft .section') && !document.querySelector('#job').textContent"
 EVIL = "<img src=x onerror=\"window.hurt=1\"> <script>window.hurt=1</script> &amp; new <b>mass</b>"

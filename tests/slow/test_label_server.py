@@ -148,8 +148,11 @@ def test_a_killed_server_starts_again_with_all_reports_and_then_wants_tokens(stu
         ):
             answer = client.get("/libra/worklist", headers=headers)
             assert answer.status_code == status and words in answer.text, answer.text
-            assert client.get("/info/", headers=headers).status_code == status
+            assert client.get("/info/", headers=headers).status_code == client.get("/datastore/", headers=headers).status_code == status
             assert client.get("/libra/reader-study", headers=headers).status_code == status
+        for method, path in (("POST", "/train/reports"), ("DELETE", "/train/"), ("POST", "/batch/infer/chest_xray_report")):
+            assert client.request(method, path, headers=reader).status_code == 403
+            assert client.request(method, path).status_code == 401
         given = client.post("/auth/token", data={"username": "reader", "password": "right"}).json()
         assert client.get("/libra/worklist", headers={"Authorization": f"Bearer {given['access_token']}"}).status_code == 200
         refused = client.post("/auth/token", data={"username": "reader", "password": "wrong"})
@@ -162,6 +165,26 @@ def test_a_killed_server_starts_again_with_all_reports_and_then_wants_tokens(stu
     lines = [json.loads(line) for line in (studies / ".libra" / "audit.jsonl").read_text().splitlines()]
     assert {line["user"] for line in lines} == {None, "reader"} and 413 in {line["status"] for line in lines}
     assert image not in log.read_text() and "Clear." not in log.read_text()
+
+
+def test_a_server_that_is_told_to_end_ends_before_its_queue_and_says_so(studies, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    port, log = _free(), tmp_path / "log"
+    slow = {"decoding": "published"}
+    with started(_label(studies, port), log, port) as client, ThreadPoolExecutor(4) as pool:
+        image = client.get("/libra/worklist").json()["studies"][0]["id"]
+        asked = [pool.submit(client.post, f"{MODEL}?image={image}", data={"params": json.dumps(slow)}) for _ in range(4)]
+        position = 0
+        while position < 4:  # until the four have come
+            job = client.post("/libra/drafts", json={"image": image, **slow}).json()["job"]
+            position = client.get(f"/libra/drafts/{job}").json()["position"]
+            client.delete(f"/libra/drafts/{job}")
+        client.process.send_signal(signal.SIGTERM)
+        told = [one.result(60) for one in asked]
+    assert [one.status_code for one in told].count(409) >= 3
+    assert any("The server ended" in one.text for one in told)
+    assert not list((studies / ".libra").glob("passing-*"))
 
 
 def test_monai_labels_own_command_starts_the_app_and_a_client_that_goes_away_cancels_its_job(studies, tmp_path):

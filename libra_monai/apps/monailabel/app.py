@@ -7,8 +7,13 @@ model at once and answers requests.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
+import shutil
+import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +42,7 @@ from libra_monai.apps.monailabel.server.context import MODEL, Context, StudiesAn
 from libra_monai.apps.monailabel.server.places import home_of
 from libra_monai.apps.monailabel.server.security import Guard, Limits, unexpected
 from libra_monai.apps.monailabel.server.service import DraftService
+from libra_monai.apps.monailabel.server.threads import run_in_threads
 from libra_monai.apps.monailabel.server.uploads import Uploads
 from libra_monai.apps.monailabel.sources import store_back
 from libra_monai.apps.monailabel.sources.local import LocalStudies
@@ -48,6 +54,8 @@ from libra_monai.errors import ConfigError, LibraError
 from libra_monai.files import check_writable
 
 logger = logging.getLogger(__name__)
+_PASSING = "passing-"
+_TALKATIVE = ("monailabel", "task_train", "task_scoring", "task_batch_infer", "uvicorn.access")  # of studies and reports, where all is logged
 
 
 async def _told(request: Request, error: Exception) -> JSONResponse:
@@ -56,6 +64,10 @@ async def _told(request: Request, error: Exception) -> JSONResponse:
         turned = routes.http_error(error)
         return JSONResponse({"detail": turned.detail}, turned.status_code, turned.headers)
     return JSONResponse({"detail": f"{str(getattr(error, 'msg', error))[:300]}. GET /info/ lists what there is."}, 422)
+
+
+async def _no_json(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "A field that should hold JSON does not. Send an object such as {}."}, 422)
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -80,6 +92,7 @@ class LibraApp(MONAILabelApp):
         self.uploads = Uploads(self.home / "uploads")
         self.base = Path(self.options.model or paths.tiny_model())
         self._service: DraftService | None = None
+        self._passing: str | None = None
         self._loading, self._stop = threading.Lock(), threading.Event()
         super().__init__(app_dir, studies, conf, "Libra-MONAI", DESCRIPTION, __version__, ["report"])
         self._auto_update_scoring = False  # a process that loads everything, after every change, is a person's wish
@@ -136,6 +149,9 @@ class LibraApp(MONAILabelApp):
         from monailabel.app import app
 
         super().on_init_complete()
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._keep_passing_files()
         self.attach(app)
         approval.follow(self.home, self.base, self.context.service.swap, self._stop)
         resume(self.home, lambda state: logger.info("training: %s", state.get("state")))
@@ -147,6 +163,7 @@ class LibraApp(MONAILabelApp):
             app: MONAI Label's.
         """
         context = self.context
+        run_in_threads(app)
         auth.protect(app)
         reader_study.attach(app, context)
         routes.attach(app, context)
@@ -162,6 +179,7 @@ class LibraApp(MONAILabelApp):
         limits = Limits(settings.MONAI_LABEL_AUTH_ENABLE, self.options.max_upload << 20, self.home / "audit.jsonl")
         app.add_exception_handler(LibraError, _told)
         app.add_exception_handler(MONAILabelException, _told)
+        app.add_exception_handler(json.JSONDecodeError, _no_json)
         app.add_exception_handler(Exception, _unexpected)
         # the server runs already, with a stack of middleware that knows none of this: it gets another, and the guard around it
         app.middleware_stack = Guard(app.build_middleware_stack(), limits)
@@ -172,6 +190,18 @@ class LibraApp(MONAILabelApp):
         halt_trainings(self.home)
         if self._service is not None:
             self._service.close()
+        if self._passing is not None:
+            tempfile.tempdir, folder, self._passing = None, self._passing, None
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _keep_passing_files(self) -> None:
+        """Temporary files in a folder of the owner's: MONAI Label's routes write what they are sent where all can read it, and leave it
+        there if they refuse it."""
+        for old in self.home.glob(f"{_PASSING}*"):  # of killed servers
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - old.stat().st_mtime > 86_400:
+                    shutil.rmtree(old, ignore_errors=True)
+        self._passing = tempfile.tempdir = tempfile.mkdtemp(prefix=_PASSING, dir=self.home)
 
     def _open_studies(self) -> Studies:
         options = self.options

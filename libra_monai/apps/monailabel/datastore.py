@@ -18,14 +18,13 @@ from monailabel.interfaces.datastore import Datastore
 
 from libra_monai import paths
 from libra_monai.apps.monailabel.learning.reports import CORRECTED, TAGS, ReportStore
-from libra_monai.apps.monailabel.server.security import checked_id
+from libra_monai.apps.monailabel.server.security import READ_ONLY, checked_id
 from libra_monai.apps.monailabel.sources.studies import Studies
 from libra_monai.errors import LibraError
 from libra_monai.files import write_json
 from libra_monai.outputs.names import file_name
 
 _IMAGES = "images"  # folder of what MONAI Label notes of images
-_READ_ONLY = "The studies are not changed by this app. Put files into the studies folder, or POST /libra/uploads."
 
 
 class LabelDatastore(Datastore):
@@ -125,11 +124,14 @@ class LabelDatastore(Datastore):
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """Note something of a study."""
-        self._note(_IMAGES, checked_id(image_id), info)
+        self._asked(lambda: self._studies.about(checked_id(image_id)))
+        self._note(_IMAGES, image_id, info)
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
         """Note something of a report."""
-        self._note(_tag(label_tag), checked_id(label_id), info)
+        if not self.get_label_uri(label_id, label_tag):
+            raise HTTPException(404, "There is no such report. GET /libra/reports/{id} lists those of a study.")
+        self._note(label_tag, label_id, info)
 
     def status(self) -> dict[str, Any]:
         """Numbers of studies, corrected ones, and reports by tag."""
@@ -153,11 +155,11 @@ class LabelDatastore(Datastore):
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Refused."""
-        raise HTTPException(403, _READ_ONLY)
+        raise HTTPException(403, READ_ONLY)
 
     def remove_image(self, image_id: str) -> None:
         """Refused."""
-        raise HTTPException(403, _READ_ONLY)
+        raise HTTPException(403, READ_ONLY)
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Refused: versions are kept."""

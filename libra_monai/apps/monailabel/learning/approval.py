@@ -22,7 +22,7 @@ from libra_monai.apps.monailabel.learning.comparing import Check, Ground, Tolera
 from libra_monai.apps.monailabel.learning.frozen import read_frozen
 from libra_monai.apps.monailabel.learning.runs import ABANDONED, Run, find_run, list_runs, unfinished_run
 from libra_monai.checkpoints.card import MODEL_FILE
-from libra_monai.errors import ConfigError, LibraError, ModelError
+from libra_monai.errors import ConfigError, ModelError
 from libra_monai.files import hold, write_json
 
 logger = logging.getLogger(__name__)
@@ -208,15 +208,19 @@ def follow(
     """
 
     def watch(serving: Path) -> None:
+        said = ""
         while not stop.wait(every):
             try:
                 wanted = served_folder(home, base)
                 if wanted != serving:
                     swap(wanted)
                     serving = wanted
-                    logger.info("serving %s", wanted.parent.name)
-            except (LibraError, OSError) as error:
-                logger.error("the weights are not exchanged: %s", error)
+                    logger.info("serving %s", wanted.parent.name if wanted.name == "last" else wanted.name)
+                    said = ""
+            except Exception as error:  # such as of a full memory; the next look may find it better, and says it only once
+                if said != str(error):
+                    said = str(error)
+                    logger.error("the weights are not exchanged: %s", said)
 
     thread = threading.Thread(target=watch, args=(served_folder(home, base),), name="served weights", daemon=True)
     thread.start()

@@ -33,7 +33,7 @@ def run(word: str, args: argparse.Namespace) -> int:
     """Do one of the words.
 
     Args:
-        word: `approve`, `rollback` or `status`.
+        word: `approve`, `rollback`, `abandon` or `status`.
         args: with `studies` and what `arguments` added.
 
     Raises:
@@ -43,6 +43,8 @@ def run(word: str, args: argparse.Namespace) -> int:
     from libra_monai.apps.monailabel.learning import approval
 
     home = home_of(args.studies)
+    if not home.is_dir():
+        raise ConfigError(f"no label server has kept anything for --studies {args.studies}", "Give the folder or address the server was started with.")
     if word == "status":
         _show(approval.status(home))
         return 0

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from libra_monai.apps.monailabel.learning.reports import CORRECTED, ORIGINAL, ReportStore, text_of
+from libra_monai.apps.monailabel.learning.reports import CORRECTED, ORIGINAL, TAGS, ReportStore, text_of
 from libra_monai.errors import ConfigError, did_you_mean
 from libra_monai.evaluation.claims import STABLE
 from libra_monai.metrics.labelers.changes import change_claims
@@ -103,7 +103,7 @@ def strategies(reports: ReportStore, images: Callable[[], Sequence[str]] | None 
     from monailabel.interfaces.tasks.strategy import Strategy
 
     class TrainingOrder(Strategy):
-        """The next study of an order; where no draft tells anything, the first study that nobody has drafted."""
+        """The next study of an order; where no draft tells anything, the first study that nobody has drafted or corrected."""
 
         def __init__(self, name: str) -> None:
             super().__init__(STRATEGIES[name][0])
@@ -114,7 +114,8 @@ def strategies(reports: ReportStore, images: Callable[[], Sequence[str]] | None 
             order = training_order(self.name, reports, known)
             if order:
                 return {"id": order[0].image, "weight": order[0].value, **asdict(order[0])}
-            fresh = next((image for image in known or () if reports.latest(image, ORIGINAL) is None), None)
+            touched = {image for tag in TAGS for image in reports.ids(tag)}
+            fresh = next((image for image in known or () if image not in touched), None)
             return {} if fresh is None else {"id": fresh, "weight": 0.0, "why": "not drafted yet", "order": NOT_TRIAGE}
 
     return {name: TrainingOrder(name) for name in STRATEGIES}

@@ -50,13 +50,21 @@ def token_for(username: str, password: str) -> dict[str, Any]:
         raise HTTPException(404, "Authentication is off: no token is needed.")
     asked = {"client_id": settings.MONAI_LABEL_AUTH_CLIENT_ID, "grant_type": "password", "username": username, "password": password}
     try:
-        answer = requests.post(auth.token_uri(), data=asked, timeout=settings.MONAI_LABEL_AUTH_TIMEOUT)
+        answer = requests.post(_token_address(), data=asked, timeout=settings.MONAI_LABEL_AUTH_TIMEOUT)
         if 400 <= answer.status_code < 500:
             raise HTTPException(401, "The realm does not accept this name and password. Try again, or ask its administrator.", _BEARER)
         answer.raise_for_status()
         return answer.json()
-    except (requests.RequestException, ValueError):
+    except (requests.RequestException, ValueError, KeyError, TypeError):
         raise HTTPException(503, _NO_REALM) from None
+
+
+def _token_address() -> str:
+    """Where the realm gives tokens; asked each time, since MONAI Label's own remembers a realm's failure for good."""
+    address = f"{settings.MONAI_LABEL_AUTH_REALM_URI}/.well-known/openid-configuration"
+    answer = requests.get(address, timeout=settings.MONAI_LABEL_AUTH_TIMEOUT)
+    answer.raise_for_status()
+    return answer.json()["token_endpoint"]
 
 
 async def current_user(request: Request) -> auth.User:
@@ -89,7 +97,7 @@ def user_of(token: str) -> auth.User:
     """
     try:
         key = auth.get_public_key(settings.MONAI_LABEL_AUTH_REALM_URI)
-    except (requests.RequestException, KeyError, ValueError):
+    except (requests.RequestException, KeyError, ValueError, TypeError):
         raise HTTPException(503, _NO_REALM) from None
     try:
         told = jwt.decode(token, key, algorithms=list(ALGORITHMS), options={"verify_aud": False, "require": ["exp"]})

@@ -63,8 +63,8 @@ class StudiesAndUploads:
         self.root = os.path.commonpath([studies.root, uploads.root])
 
     def ids(self) -> list[str]:
-        """Those of the worklist."""
-        return self.studies.ids()
+        """Those of the worklist; uploads are in none."""
+        return [*self.studies.ids(), *self.uploads.ids()]
 
     def about(self, image_id: str) -> dict[str, Any]:
         """See `Studies`."""

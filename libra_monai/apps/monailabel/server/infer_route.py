@@ -43,7 +43,7 @@ def router(context: Context) -> APIRouter:
         label: Annotated[UploadFile | None, File()] = None,
     ) -> dict[str, Any]:
         options = _options(model, output, params)
-        image_id = await _image(context, image, session_id, file)
+        image_id = request.state.study = await _image(context, image, session_id, file)
         asked = await run_in_threadpool(routes.request_for, context, image_id, **options)
         job = context.service.submit(asked)
         try:

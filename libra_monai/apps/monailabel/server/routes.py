@@ -131,6 +131,7 @@ def _studies(context: Context) -> APIRouter:
 
     @router.post("/uploads", dependencies=writes)
     def upload(
+        asking: Request,
         current: Annotated[UploadFile | None, File()] = None,
         prior: Annotated[UploadFile | None, File()] = None,
         files: Annotated[list[UploadFile] | None, File()] = None,
@@ -140,6 +141,7 @@ def _studies(context: Context) -> APIRouter:
         named = [one for one in (current, prior) if one is not None]
         streams = [one.file for one in (*named, *(files or ()))]
         image, found = context.uploads.add(streams, ordered=bool(named))
+        asking.state.study = image
         return {"image": image, "prior": found}
 
     return router
@@ -151,17 +153,22 @@ def _drafts(context: Context) -> APIRouter:
     reads = [Depends(context.reader)]
 
     @router.post("/drafts", status_code=202, dependencies=reads)
-    def ask(body: Asked) -> dict[str, Any]:
+    def ask(body: Asked, asking: Request) -> dict[str, Any]:
+        asking.state.study = body.image  # for the audit line
         request = request_for(context, body.image, body.prior, body.prompt, body.decoding, body.seconds)
         return {"job": context.service.submit(request).id}
 
     @router.get("/drafts/{job_id}", dependencies=reads)
-    def job(job_id: str) -> dict[str, Any]:
-        return _told(context, context.service.job(job_id))
+    def job(job_id: str, asking: Request) -> dict[str, Any]:
+        found = context.service.job(job_id)
+        asking.state.study = found.request.image
+        return _told(context, found)
 
     @router.delete("/drafts/{job_id}", dependencies=reads)
-    def cancel(job_id: str) -> dict[str, Any]:
-        return _told(context, context.service.cancel(job_id))
+    def cancel(job_id: str, asking: Request) -> dict[str, Any]:
+        found = context.service.cancel(job_id)
+        asking.state.study = found.request.image
+        return _told(context, found)
 
     return router
 

@@ -28,6 +28,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+READ_ONLY = "The studies are not changed by this app. Put files into the studies folder, or POST /libra/uploads."
 LONGEST_TEXT = 1 << 20  # bytes of a body that is no upload
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 # what MONAI Label offers and an app of reports must not: method (None is any) and beginning of the path
@@ -35,18 +36,16 @@ _CLOSED = (
     ("POST", "/reload", "It would load a second model. Start the server again instead."),
     (None, "/proxy", "Ask the archive itself."),
     ("PUT", "/model", "New weights come by training and approval."),
-    ("DELETE", "/model", "Take them back with libra-monai label rollback."),
+    ("DELETE", "/model", "Roll back with libra-monai label rollback --studies DIR."),
+    ("POST", "/infer/wsi", "It would hold up the server. Use POST /infer/chest_xray_report."),
+    ("POST", "/infer/wsi_v2", "It would hold up the server. Use POST /infer/chest_xray_report."),
 )
-_HEADERS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-    (
-        b"content-security-policy",
-        b"default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; "
-        b"frame-ancestors 'none'",
-    ),
-]
+_ADDS = ("/datastore", "/datastore/image")  # by PUT; what it is sent would stay in the folder for temporary files
+_LONG = ("/train", "/scoring", "/batch")  # run in processes of their own, unless asked for run_sync
+_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"), (b"cache-control", b"no-store")]
+_POLICY = b"content-security-policy"
+_FRAMES = b"frame-ancestors 'none'"
+_OURS = b"default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; " + _FRAMES
 
 
 class BadId(ConfigError):
@@ -122,8 +121,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         passage = _Passage(scope, receive, send, self._limit(scope))
-        refused = self._refusal(scope) or passage.announced()
         try:
+            refused = self._refusal(scope) or passage.announced()
             if refused:
                 await passage.refuse(*refused)
             else:
@@ -146,30 +145,40 @@ class Guard:
         if not self.limits.authenticated:
             if not is_loopback(client):
                 return 403, "Authentication is off, so only this machine is answered. Start with authentication, see docs/label.md."
-            if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+            if not is_loopback(_part(f"//{host}", "hostname")):
                 return 403, "Authentication is off, so only the names of this machine are answered. Use http://127.0.0.1 and the port."
         origin, site = _header(scope, b"origin"), _header(scope, b"sec-fetch-site")
-        foreign = bool(origin) and urlsplit(origin).netloc != host
-        if foreign or (site == "cross-site" and _header(scope, b"sec-fetch-mode") != "navigate"):
+        foreign = bool(origin) and _part(origin, "netloc") != host
+        strange = site in ("cross-site", "same-site")  # the second is a page of another port
+        if foreign or (strange and _header(scope, b"sec-fetch-mode") != "navigate"):
             return 403, "Pages of another origin are not answered. Open the page of this server."
-        path = scope["path"]
+        return self._closed(scope["method"], scope["path"], parse_qs(scope.get("query_string", b"").decode("latin-1")))
+
+    @staticmethod
+    def _closed(verb: str, path: str, asked: dict[str, list[str]]) -> tuple[int, str] | None:
+        """Status and sentence of what this app does not offer."""
         for method, beginning, remedy in _CLOSED:
-            if method in (None, scope["method"]) and (path == beginning or path.startswith(f"{beginning}/")):
-                return 403, f"{scope['method']} {beginning} is closed in this app. {remedy}"
-        if path.startswith("/session") and "uncompress" in parse_qs(scope.get("query_string", b"").decode("latin-1")):
+            if method in (None, verb) and (path == beginning or path.startswith(f"{beginning}/")):
+                return 403, f"{verb} {beginning} is closed in this app. {remedy}"
+        if verb == "PUT" and path.rstrip("/") in _ADDS:
+            return 403, READ_ONLY
+        if path.startswith("/session") and "uncompress" in asked:
             return 422, "Archives are not unpacked. Send the one or two picture files themselves."
+        if path.startswith(_LONG) and asked.get("run_sync", ["false"])[-1].lower() not in ("false", "0", "no", "off"):
+            return 422, "run_sync would hold up the server. Leave it out, and ask how far it is by GET of the same address."
         return None
 
     def _note(self, scope: Scope, passage: _Passage) -> None:
         if self.limits.audit is None:
             return
         route = getattr(scope.get("route"), "path", None)
-        asked = parse_qs(scope.get("query_string", b"").decode("latin-1"))
-        named = (scope.get("path_params") or {}).get("image_id") or next(iter(asked.get("image") or asked.get("label") or ()), None)
+        asked, state = parse_qs(scope.get("query_string", b"").decode("latin-1")), scope.get("state") or {}
+        named = (scope.get("path_params") or {}).get("image_id") or state.get("study")
+        named = named or next(iter(asked.get("image") or asked.get("label") or ()), None)
         line = {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "client": (scope.get("client") or (None,))[0],
-            "user": (scope.get("state") or {}).get("user"),
+            "user": state.get("user"),
             "method": scope["method"],
             "route": route,  # with the names of its parts, not what stood there
             "study": hashed(str(named)) if named else None,
@@ -215,10 +224,10 @@ class _Passage:
             return
         if message["type"] == "http.response.start":
             self.started, self.status = True, message["status"]
-            if self.scope["path"].startswith("/libra"):
-                given = {name.lower() for name, _ in message.get("headers", ())}
-                headers = [*message.get("headers", ()), *(one for one in _HEADERS if one[0] not in given)]
-                message = {**message, "headers": headers}
+            given = {name.lower() for name, _ in message.get("headers", ())}
+            policy = (_POLICY, _OURS if self.scope["path"].startswith("/libra") else _FRAMES)
+            headers = [*message.get("headers", ()), *(one for one in (*_HEADERS, policy) if one[0] not in given)]
+            message = {**message, "headers": headers}
         await self._send(message)
 
     async def refuse(self, status: int, detail: str) -> None:
@@ -232,6 +241,14 @@ class _Passage:
     def _too_large(self) -> tuple[int, str]:
         size = f"{self.limit >> 20} MB" if self.limit >= 1 << 20 else f"{self.limit} bytes"
         return 413, f"The request is larger than the {size} that are taken. Send one or two radiographs, or raise --max-upload."
+
+
+def _part(address: str, name: str) -> str:
+    """A part of an address; empty where it is none."""
+    try:
+        return getattr(urlsplit(address), name) or ""
+    except ValueError:
+        return ""
 
 
 def _header(scope: Scope, name: bytes) -> str:

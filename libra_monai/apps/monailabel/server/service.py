@@ -171,6 +171,8 @@ class DraftService:
             raise ConfigError(f"decoding '{request.decoding}' does not exist", did_you_mean(request.decoding, self.decodings))
         job = Job(uuid.uuid4().hex, replace(request, record=with_prior(request.record, request.prior), prompt=request.prompt or self.prompt))
         with self._changed:
+            if self._closed:
+                raise QueueFull("the server is ending", "Ask for the draft again when it has started.")
             if len(self._waiting) >= self.size:
                 raise QueueFull(f"{len(self._waiting)} drafts are waiting, no more are taken", "Try again in a minute.")
             self._waiting.append(job)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -38,12 +39,14 @@ class Uploads(EntryStudies):
     def __init__(self, root: str | Path, keep: float = 24.0) -> None:
         super().__init__(str(Path(root).resolve()))
         self.keep = keep
+        self._changing = threading.Lock()
         self.clean()
         folders = sorted(Path(self.root).glob(f"{PREFIX}*")) if Path(self.root).is_dir() else []
         self._entries = {folder.name: _entry(folder, _files(folder)) for folder in folders if _files(folder)}
 
     def ids(self) -> list[str]:
-        """None: sessions are known to who made them."""
+        """None: sessions are known to who made them. Whoever asks for the list has old ones deleted."""
+        self.clean()
         return []
 
     def add(self, streams: Sequence[BinaryIO], name: str | None = None, ordered: bool = True) -> tuple[str, str | None]:
@@ -62,19 +65,20 @@ class Uploads(EntryStudies):
         if not 1 <= len(streams) <= len(VIEWS):
             raise ConfigError(f"{len(streams)} files were sent", "Send one picture, or the current one and its prior.")
         name = name or f"{PREFIX}{uuid.uuid4().hex}"
-        folder, coming = Path(self.root) / name, Path(self.root) / f".coming-{name}"
+        folder, coming = Path(self.root) / name, Path(self.root) / f".coming-{uuid.uuid4().hex}"
         coming.mkdir(parents=True, mode=0o700)
         try:
             files = {view: _kept(stream, coming / view) for view, stream in zip(VIEWS, streams, strict=False)}
             if not ordered:
                 files = _by_date(files)
             check_session(files)
-            coming.rename(folder)
+            with self._changing:
+                if name not in self._entries:  # else a session of MONAI Label that two clients name at once
+                    coming.rename(folder)
+                    self._entries = {**self._entries, name: _entry(folder, _files(folder))}
+                return name, self._entries[name].about["prior"]
         finally:
             shutil.rmtree(coming, ignore_errors=True)
-        entry = _entry(folder, _files(folder))
-        self._entries = {**self._entries, name: entry}
-        return name, entry.about["prior"]
 
     def adopt(self, place: Path) -> str:
         """Take over a session of MONAI Label; the same one again is the same study.
@@ -98,10 +102,17 @@ class Uploads(EntryStudies):
         """Delete sessions that are too old, and what a killed server left half done."""
         place, now = Path(self.root), time.time()
         for folder in place.iterdir() if place.is_dir() else ():
+            if not folder.name.startswith((PREFIX, ".coming-")):
+                continue
             limit = 1.0 if folder.name.startswith(".coming-") else self.keep
-            if folder.name.startswith((PREFIX, ".coming-")) and now - folder.stat().st_mtime > limit * 3600:
-                shutil.rmtree(folder, ignore_errors=True)
-                self._entries = {name: entry for name, entry in self._entries.items() if name != folder.name}
+            try:
+                age = now - folder.stat().st_mtime
+            except FileNotFoundError:  # another request's, which has just been kept or refused
+                continue
+            if age > limit * 3600:
+                with self._changing:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    self._entries = {name: entry for name, entry in self._entries.items() if name != folder.name}
 
 
 def check_session(files: dict[str, Path]) -> None:

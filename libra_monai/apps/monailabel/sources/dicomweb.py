@@ -321,7 +321,9 @@ class WebStudies:
 
     def _fetch_one(self, name: str) -> str | None:
         with self._guard:
-            listed = next(one for one in reversed(self._known.values()) if name in one.places)
+            listed = next((one for one in reversed(self._known.values()) if name in one.places), None)
+        if listed is None:  # the archive has since told another request something else of the study
+            return MISSING
         header, place = listed.headers[name], listed.places[name]
         good = lambda path: _is_of(path, header)  # noqa: E731
         try:

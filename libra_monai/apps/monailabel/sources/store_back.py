@@ -91,7 +91,7 @@ class StoreBack:
         Raises:
             NotStored: the server was not started so.
             StudyError: the pictures lack what an SR has to name.
-        ConfigError: they are not those the draft was written from.
+            ConfigError: they are not those the draft was written from.
             PeerError: the archive did not answer as it should, or did not take the object.
         """
         if not self.allowed:
