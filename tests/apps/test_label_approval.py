@@ -269,3 +269,10 @@ def test_files_of_the_app_stand_in_the_studies_folder_or_apart_for_a_server(tmp_
     one, other = home_of("http://127.0.0.1:8042/dicom-web/"), home_of("http://127.0.0.1:8043/dicom-web")
     assert one == home_of("http://127.0.0.1:8042/dicom-web") and one != other and one.parent == Path.home() / ".libra"
     assert ReportStore(one / "reports").ids("original") == []
+
+
+def test_a_frozen_set_without_anything_to_find_approves_nothing():
+    same = [comparing.Check(name, value, value, 0.0, 0.02) for name, value in (("finding_side_micro_f1", 0.0), ("rouge_l_coco", 0.4))]
+    (reason,) = approval.Comparison(same, []).reasons
+    assert "cannot judge" in reason
+    assert approval.Comparison([comparing.Check("finding_side_micro_f1", 0.5, 0.5, 0.0, 0.02)], []).reasons == []

@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from libra_monai.apps.monailabel.learning.comparing import Check, Ground, Tolerance, compare_tables, identity, not_judged
+from libra_monai.apps.monailabel.learning.comparing import FINDINGS, Check, Ground, Tolerance, compare_tables, identity, not_judged
 from libra_monai.apps.monailabel.learning.frozen import read_frozen
 from libra_monai.apps.monailabel.learning.runs import ABANDONED, Run, find_run, list_runs, unfinished_run
 from libra_monai.checkpoints.card import MODEL_FILE
@@ -64,7 +64,10 @@ class Comparison:
     @property
     def reasons(self) -> list[str]:
         """Why the candidate is refused, in words; empty if it is no worse."""
-        return [check.sentence() for check in self.checks if not check.passed]
+        reasons = [check.sentence() for check in self.checks if not check.passed]
+        if not any(check.name == FINDINGS and check.served > 0 for check in self.checks):  # nothing can be lost there
+            reasons.append("the frozen set cannot judge: of what its references find, the served weights say nothing")
+        return reasons
 
     def as_json(self) -> dict[str, Any]:
         """For history and status."""
