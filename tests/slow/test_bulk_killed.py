@@ -77,7 +77,7 @@ def test_ctrl_c_with_reading_processes_leaves_no_traceback_and_no_process_and_th
     path, pipes = tmp_path / "out" / "predictions.jsonl", {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.Popen(words, start_new_session=True, env=environment, **pipes)
-    while not path.is_file() and run.poll() is None:
+    while not (path.is_file() and path.stat().st_size) and run.poll() is None:
         time.sleep(0.02)
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does: every process of the group
     said = run.communicate(timeout=120)
