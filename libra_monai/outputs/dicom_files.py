@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from warnings import catch_warnings, simplefilter
 
 from pydicom import Dataset
-from pydicom.config import disable_value_validation
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -19,6 +17,7 @@ from libra_monai import __version__
 from libra_monai.files import replacing
 from libra_monai.outputs.identity import MANUFACTURER, PRODUCT
 from libra_monai.outputs.names import file_name
+from libra_monai.transforms.tags import quiet
 from libra_monai.types import PictureHeader, ReportDraft
 
 
@@ -32,8 +31,7 @@ def as_they_are() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with disable_value_validation(), catch_warnings():
-            simplefilter("ignore")
+        with quiet():
             yield
     finally:
         logger.setLevel(level)

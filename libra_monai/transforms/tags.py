@@ -75,14 +75,15 @@ def shown(word: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep pydicom from warning and logging about values, since it repeats them, names and dates of birth included.
+    """Keep pydicom from warning and logging about values read or written, since it repeats them, names and dates of birth included.
 
-    What it must not say is a setting of the process; the last of several threads puts it back.
+    What it must not say is a setting of the process; the last of several threads puts it back. pydicom's own way of doing so
+    would leave the setting as another thread had it.
     """
     settings = config.settings
     with _lock:
-        _readers.append(settings.reading_validation_mode)
-        settings.reading_validation_mode = config.IGNORE
+        _readers.append((settings.reading_validation_mode, settings.writing_validation_mode))
+        settings.reading_validation_mode = settings.writing_validation_mode = config.IGNORE
     try:
         with catch_warnings():
             simplefilter("ignore")
@@ -91,4 +92,4 @@ def quiet() -> Iterator[None]:
         with _lock:
             earlier = _readers.pop()  # the first reader's stands at the bottom, so the last one out puts it back
             if not _readers:
-                settings.reading_validation_mode = earlier
+                settings.reading_validation_mode, settings.writing_validation_mode = earlier

@@ -11,13 +11,12 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from warnings import catch_warnings, simplefilter
 
 from pydicom import Dataset, dcmread
-from pydicom.config import disable_value_validation
 from pydicom.errors import InvalidDicomError
 
 from libra_monai.data.studies import NOT_FRONTAL, UNKNOWN_RANK, frontal_rank, is_lateral
+from libra_monai.transforms.tags import quiet
 
 _FIRST_YEAR = 1901  # 19000101 is what some devices write for an unknown date
 _MOMENTS = ("Acquisition", "Content", "Series", "Study")  # in this order
@@ -73,8 +72,7 @@ def read_header(path: str, any_object: bool = False) -> Header:
         NotUsed: not DICOM, another modality or body part, or no picture in it.
     """
     try:
-        with disable_value_validation(), catch_warnings():  # what pydicom says of a malformed value quotes it
-            simplefilter("ignore")
+        with quiet():
             return header_of(dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS)), any_object)
     except NotUsed:
         raise
