@@ -23,11 +23,11 @@ from libra_monai.data.dataset import StudyDataset
 from libra_monai.data.processor import StudyProcessor, check_same_size
 from libra_monai.data.request import file_record, request_root
 from libra_monai.errors import ConfigError, StudyError, did_you_mean
-from libra_monai.inferers import ReportInferer, sentence_evidence
+from libra_monai.inferers import ReportInferer
 from libra_monai.networks.adapters import linear_names
 from libra_monai.networks.quantize import check_quantize, quantize_linears
 from libra_monai.networks.report_model import ReportModel
-from libra_monai.outputs import add_evidence, drafts_of
+from libra_monai.outputs import drafts_of
 from libra_monai.types import Decoding, Record, ReportDraft, StudyBatch
 
 
@@ -101,9 +101,7 @@ class LoadedModel:
         """
         batch = self._batch(record, root, sections)
         generations = ReportInferer(self.decoding, self.processor)(batch, self.model)
-        drafts = drafts_of(batch, generations, self.processor, self.card)
-        if evidence:
-            add_evidence(drafts, sentence_evidence(self.model, self.processor, batch, generations, self.card), self.card)
+        drafts = drafts_of(batch, generations, self.processor, self.card, self.model if evidence else None)
         draft = _joined(drafts, sections) if sections else drafts[0]
         draft.warnings += [f"study {one['study_id']} not used as prior: {one['reason']}" for one in record["skipped_priors"] or ()]
         return draft

@@ -10,9 +10,9 @@ import torch
 from monai.engines.utils import IterationEvents
 
 from libra_monai.data.processor import StudyProcessor
-from libra_monai.inferers import RefillingInferer, sentence_evidence, sparing
+from libra_monai.inferers import RefillingInferer, sparing
 from libra_monai.networks.sharding import whole
-from libra_monai.outputs import add_evidence, drafts_of
+from libra_monai.outputs import drafts_of
 from libra_monai.precision import autocast
 from libra_monai.types import Failure, Generation, Record, ReportDraft, StudyBatch
 
@@ -68,11 +68,7 @@ class DraftingStep:
         return batch, drafts, batch.records, failures
 
     def _drafts(self, engine: Any, batch: StudyBatch, generations: Sequence[Generation]) -> list[ReportDraft]:
-        drafts = drafts_of(batch, generations, self.processor, self.card)
-        if self.evidence:
-            found = sentence_evidence(engine.network, self.processor, batch, generations, self.card)
-            add_evidence(drafts, found, self.card)
-        return drafts
+        return drafts_of(batch, generations, self.processor, self.card, engine.network if self.evidence else None)
 
 
 class RefillingStep(DraftingStep):

@@ -20,8 +20,8 @@ from libra_monai.checkpoints import LoadedModel
 from libra_monai.data.dataset import StudyDataset
 from libra_monai.errors import StudyError
 from libra_monai.evaluation.controls import ChangePictures, Control, is_dicom
-from libra_monai.inferers import ReportInferer, sentence_evidence, sparing
-from libra_monai.outputs import add_evidence, drafts_of
+from libra_monai.inferers import ReportInferer, sparing
+from libra_monai.outputs import drafts_of
 from libra_monai.transforms import ACCEPT_ALL, LoadRadiograph, StudyPicturesd
 from libra_monai.transforms.reading import reader
 from libra_monai.types import Failure, Record, ReportDraft, StudyBatch
@@ -96,10 +96,7 @@ class Drafter:
     def _written(self, infer: ReportInferer, batch: StudyBatch) -> list[ReportDraft]:
         loaded = self.loaded
         written = infer(batch, loaded.model)
-        made = drafts_of(batch, written, loaded.processor, loaded.card)
-        if self.evidence:
-            add_evidence(made, sentence_evidence(loaded.model, loaded.processor, batch, written, loaded.card), loaded.card)
-        return made
+        return drafts_of(batch, written, loaded.processor, loaded.card, loaded.model if self.evidence else None)
 
     def usable(self, record: Record, control: Control) -> bool:
         """Whether a control says anything of a study: PNG instead of DICOM needs DICOM."""

@@ -2,7 +2,7 @@
 """Report drafts to files. Every payload begins with the marks of the draft; no switch removes them."""
 
 from libra_monai.outputs import fhir, pdf, sr  # noqa: F401  register their writers
-from libra_monai.outputs.draft import add_evidence, draft_from, drafts_of
+from libra_monai.outputs.draft import draft_from, drafts_of
 from libra_monai.outputs.html import write_html_report
 from libra_monai.outputs.needs import check_formats
 from libra_monai.outputs.pictures import PagePictures, exportable
@@ -10,7 +10,6 @@ from libra_monai.outputs.writers import draft_content, write_draft, write_format
 
 __all__ = [
     "PagePictures",
-    "add_evidence",
     "check_formats",
     "draft_content",
     "draft_from",

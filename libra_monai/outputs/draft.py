@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from libra_monai.data.processor import StudyProcessor
+from libra_monai.inferers import sentence_evidence
 from libra_monai.inferers.calibration import calibration_of
+from libra_monai.networks.report_model import ReportModel
 from libra_monai.types import DraftSources, Generation, PictureNotes, Record, ReportDraft, SentenceEvidence, StudyBatch
 
 UNREVIEWED = "AUTOMATICALLY GENERATED DRAFT, NOT REVIEWED BY A RADIOLOGIST"
@@ -30,22 +32,6 @@ def marks_for(card: Mapping[str, Any]) -> list[str]:
     if card.get("training_data") == "synthetic":
         return [f"{UNREVIEWED} - {SYNTHETIC}."]
     return [f"{UNREVIEWED}."]
-
-
-def add_evidence(
-    drafts: Sequence[ReportDraft], evidence: Sequence[list[SentenceEvidence]], card: Mapping[str, Any]
-) -> list[ReportDraft]:
-    """The drafts with the evidence of their sentences, and a note on what its scores rest on.
-
-    Args:
-        drafts: of one batch; they are changed.
-        evidence: of each, from `inferers.sentence_evidence`.
-        card: of the model.
-    """
-    for draft, sentences in zip(drafts, evidence, strict=True):
-        draft.evidence = [*(draft.evidence or []), *sentences]
-        draft.evidence_note = calibration_of(card).note(card)
-    return list(drafts)
 
 
 def draft_from(row: Mapping[str, Any]) -> ReportDraft:
@@ -73,7 +59,11 @@ def draft_from(row: Mapping[str, Any]) -> ReportDraft:
 
 
 def drafts_of(
-    batch: StudyBatch, generations: Sequence[Generation], processor: StudyProcessor, card: Mapping[str, Any]
+    batch: StudyBatch,
+    generations: Sequence[Generation],
+    processor: StudyProcessor,
+    card: Mapping[str, Any],
+    weigh_by: ReportModel | None = None,
 ) -> list[ReportDraft]:
     """Drafts of a batch.
 
@@ -82,14 +72,20 @@ def drafts_of(
         generations: what the model wrote, B of them.
         processor: decodes ids and knows which section was asked for.
         card: `name`, `version` and `training_data` of the model.
+        weigh_by: the model, to say how sure it was of each sentence, in up to three forward passes more; None leaves that out.
     """
     target = processor.prompt.target
-    return [
+    drafts = [
         _draft(generation, processor.decode(generation), record, notes, target, card, prior >= 0, current >= 0)
         for generation, record, notes, prior, current in zip(
             generations, batch.records, batch.notes, *(batch.index[view].tolist() for view in ("prior", "current")), strict=True
         )
     ]
+    if weigh_by is not None:
+        found = sentence_evidence(weigh_by, processor, batch, generations, card)
+        for draft, sentences in zip(drafts, found, strict=True):
+            draft.evidence, draft.evidence_note = sentences, calibration_of(card).note(card)
+    return drafts
 
 
 def _draft(

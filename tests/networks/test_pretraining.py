@@ -49,7 +49,7 @@ def _batch(record=RECORD):
 
 def test_statements_become_classes_of_severity_and_change():
     part = _classifier(True)
-    wanted = dict(zip(part.classes, part._wanted(RECORD), strict=True))
+    wanted = dict(zip(part.classes, part.wanted(RECORD), strict=True))
     assert wanted["Edema", "right"] == wanted["Edema", "left"] == (LEVELS.index("large"), CHANGES.index("worsened"))
     assert wanted["Pneumothorax", "left"] == (0, CHANGES.index("gone"))
     assert wanted["Pneumothorax", "right"] == (0, 0)

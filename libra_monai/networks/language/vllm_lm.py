@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, GenerationConfig
 
 from libra_monai.errors import ConfigError, ModelError
-from libra_monai.networks.language.choosing import study_seed
+from libra_monai.networks.language.choosing import end_ids, study_seed
 from libra_monai.networks.language.prefix import Prompts, check_lengths
 from libra_monai.networks.language.splice import splice_prompt
 from libra_monai.registry import register
@@ -49,6 +49,8 @@ class VllmLM(nn.Module):
         super().__init__()
         self.weights, self.dtype, self.memory_share = weights, dtype, memory_share
         self.config = _config(weights)
+        own = (Path(weights) / "generation_config.json").is_file()
+        self.generation_config = GenerationConfig.from_pretrained(weights) if own else GenerationConfig.from_model_config(self.config)
         self.embed = nn.Embedding.from_pretrained(_embedding_table(Path(weights)), freeze=True)
         self._engine: Any = None
 
@@ -60,9 +62,7 @@ class VllmLM(nn.Module):
     @property
     def end_ids(self) -> list[int]:
         """Tokens that end an answer."""
-        own = Path(self.weights) / "generation_config.json"
-        eos = (GenerationConfig.from_pretrained(self.weights) if own.is_file() else self.config).eos_token_id
-        return [0] if eos is None else list(eos) if isinstance(eos, list) else [eos]
+        return end_ids(self)
 
     def forward(self, batch: StudyBatch, slots: dict[str, Tensor]) -> Any:
         """Refused: there is no loss.

@@ -123,7 +123,7 @@ class FindingClassifier(nn.Module):
             ValueError: a record has no `statements`.
         """
         readers = self.read(slots)
-        wanted = torch.tensor([self._wanted(record) for record in batch.records], device=readers[0].device)  # [B,K,2]
+        wanted = torch.tensor([self.wanted(record) for record in batch.records], device=readers[0].device)  # [B,K,2]
         loss = sum(self._loss(reader, wanted) for reader in readers) / len(readers)
         if self.side**2 == self.num_tokens and all("cells" in said for record in batch.records for said in record["statements"]):
             seen = torch.stack([self._seen(record) for record in batch.records]).to(wanted.device)  # [B,T,K]
@@ -142,7 +142,7 @@ class FindingClassifier(nn.Module):
         chosen = self.read(slots)[0][..., : len(LEVELS)].argmax(dim=-1).tolist()  # [B,K]
         return [Generation([], text=self._write(levels)) for levels in chosen]
 
-    def _wanted(self, record: Record) -> list[tuple[int, int]]:
+    def wanted(self, record: Record) -> list[tuple[int, int]]:
         """Class of severity and class of change of every pair."""
         if record.get("statements") is None:
             raise ValueError(f"study {record['study_id']} has no `statements` to classify")

@@ -211,6 +211,7 @@ def follow(
     """
 
     def watch(serving: Path) -> None:
+        """Exchange the weights whenever others are wanted, until told to stop."""
         said = ""
         while not stop.wait(every):
             try:

@@ -34,7 +34,7 @@ from libra_monai.apps.monailabel.learning.runs import ABANDONED, FAILED, FINISHE
 from libra_monai.apps.monailabel.learning.scoring import pair_of
 from libra_monai.apps.monailabel.sources.studies import AUTO, UnknownPrior, UnknownStudy, with_prior
 from libra_monai.data.processor import read_settings
-from libra_monai.errors import ConfigError, StudyError, TrainingError, did_you_mean
+from libra_monai.errors import ConfigError, StudyError, TrainingError
 from libra_monai.text.prompts import find_prompt
 from libra_monai.types import Record
 
@@ -344,18 +344,3 @@ def trainers(learning: Learning) -> dict[str, Any]:
             return train(learning, wanted, lambda state: print(sentence(state), flush=True))
 
     return {"reports": CorrectionTraining(DESCRIPTION)}
-
-
-def check_options(request: Mapping[str, Any]) -> None:
-    """Refuse options that do not exist, for callers whose requests hold nothing else.
-
-    Args:
-        request: see `Options`.
-
-    Raises:
-        ConfigError: an option does not exist or makes no sense.
-    """
-    for name in request:
-        if name not in Options.__dataclass_fields__:
-            raise ConfigError(f"training takes no option '{name}'", did_you_mean(name, Options.__dataclass_fields__))
-    Options.of(request)

@@ -3,28 +3,15 @@
 
 import { ask, upload } from "./api.js";
 import { Keys, keepMarkInSight, toggleHelp } from "./keys.js";
+import { say } from "./notice.js";
 import { OpenStudy } from "./study.js";
 import { copy, element, plainText, setMarks } from "./text.js";
-import { Viewer, viewingKeys } from "./viewer.js";
+import { viewersOfPage, viewingKeys } from "./viewer.js";
 import { Worklist } from "./worklist.js";
 
 const at = (id) => document.getElementById(id);
 
-let fading = null;
-
-/** A sentence for some seconds; failures stay longer. */
-function say(text, failed = false) {
-  const notice = at("notice");
-  notice.textContent = text;
-  notice.className = failed ? "notice failed" : "notice";
-  notice.hidden = false;
-  clearTimeout(fading);
-  fading = setTimeout(() => (notice.hidden = true), failed ? 12_000 : 5_000);
-}
-
-const viewers = {};
-const others = (viewer) => Object.values(viewers).filter((one) => one !== viewer);
-for (const name of ["current", "prior"]) viewers[name] = new Viewer(at(name), others);
+const viewers = viewersOfPage();
 const worklist = new Worklist(at("worklist"), at("filter"), at("counts"), (id) => study.open(id));
 const study = new OpenStudy(viewers, worklist, say);
 

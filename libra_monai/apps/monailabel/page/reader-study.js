@@ -5,9 +5,10 @@
 import { ask } from "./api.js";
 import { Clock } from "./clock.js";
 import { Keys, keepMarkInSight, toggleHelp } from "./keys.js";
+import { say } from "./notice.js";
 import { resultNodes } from "./results.js";
 import { element, markChanges, setMarks } from "./text.js";
-import { Viewer, viewingKeys } from "./viewer.js";
+import { viewersOfPage, viewingKeys } from "./viewer.js";
 import { gap, when } from "./worklist.js";
 
 const at = (id) => document.getElementById(id);
@@ -15,21 +16,9 @@ const SIDES = ["left", "right"];
 const SECTIONS = ["technique", "comparison", "findings", "impression"];
 const one = (side) => document.querySelector(`.one[data-side=${side}]`);
 
-const viewers = {};
-const others = (viewer) => Object.values(viewers).filter((one) => one !== viewer);
-for (const name of ["current", "prior"]) viewers[name] = new Viewer(at(name), others);
+const viewers = viewersOfPage();
 const clock = new Clock();
 const state = { name: "", reader: "", cases: [], errors: [], place: 0, preference: null };
-let fading = null;
-
-function say(text, failed = false) {
-  const notice = at("notice");
-  notice.textContent = text;
-  notice.className = failed ? "notice failed" : "notice";
-  notice.hidden = false;
-  clearTimeout(fading);
-  fading = setTimeout(() => (notice.hidden = true), failed ? 12_000 : 4_000);
-}
 
 /** Ask which study and who reads, unless the address says so. */
 async function begin() {

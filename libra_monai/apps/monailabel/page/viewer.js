@@ -258,6 +258,14 @@ export class Viewer {
   }
 }
 
+/** The viewers of a page by name, `current` and `prior`; each moves the other. */
+export function viewersOfPage() {
+  const viewers = {};
+  const others = (viewer) => Object.values(viewers).filter((one) => one !== viewer);
+  for (const name of ["current", "prior"]) viewers[name] = new Viewer(document.getElementById(name), others);
+  return viewers;
+}
+
 /**
  * Rows of the table of keys that move the pictures.
  * @param row     makes a row

@@ -100,6 +100,7 @@ def keeping(reports: ReportStore) -> Callable[[str, dict[str, Any]], dict[str, A
     """
 
     def keep(image_id: str, draft: dict[str, Any]) -> dict[str, Any]:
+        """The draft to show: with its version, or the one before if that says the same."""
         try:
             before = reports.latest(image_id, ORIGINAL)
             if before is not None and before.get("uid") == draft["uid"]:

@@ -42,6 +42,7 @@ def router(context: Context) -> APIRouter:
         file: Annotated[UploadFile | None, File()] = None,
         label: Annotated[UploadFile | None, File()] = None,
     ) -> dict[str, Any]:
+        """Draft a study, and answer when it is done; a client that is gone cancels it."""
         options = _options(model, output, params)
         image_id = request.state.study = await _image(context, image, session_id, file)
         asked = await run_in_threadpool(routes.request_for, context, image_id, **options)

@@ -136,6 +136,7 @@ def _studies(context: Context) -> APIRouter:
         prior: Annotated[UploadFile | None, File()] = None,
         files: Annotated[list[UploadFile] | None, File()] = None,
     ) -> dict[str, Any]:
+        """Take one picture, or a picture and its prior, for a day."""
         if context.uploads is None:
             raise HTTPException(403, "This server takes no uploads. Put the files into its studies.")
         named = [one for one in (current, prior) if one is not None]
