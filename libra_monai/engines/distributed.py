@@ -73,8 +73,9 @@ def distribute(network: nn.Module, parallel: str = "ddp") -> nn.Module:
         return network
     device = next(network.parameters()).device
     ids = [device] if device.type == "cuda" else None
-    # every process holds the same buffers: statistics are not trained here
-    return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+    # every process holds the same buffers: statistics are not trained here. Parameters may stay without a gradient: an
+    # encoder's token of masked places, the queries of a prior where no study has one
+    return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False, find_unused_parameters=True)
 
 
 def finish_gradients(parameters: Sequence[nn.Parameter], factor: float, max_norm: float | None) -> float | None:

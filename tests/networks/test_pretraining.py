@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from libra_monai import build
-from libra_monai.networks.pretraining.finding_classifier import CHANGES, LEVELS, footprint
+from libra_monai.networks.pretraining.finding_classifier import CHANGES, LEVELS, _even, footprint
 from libra_monai.networks.report_model import ReportModel
 from libra_monai.types import Decoding, StudyBatch
 
@@ -88,7 +88,7 @@ def test_cells_become_tokens_a_both_sided_finding_half_by_half():
     part = _classifier(True)
     cells = [all_of_it, corner, None, corner]
     record = {"study_id": "a", "statements": [s | {"cells": c} for s, c in zip(RECORD["statements"], cells, strict=True)]}
-    seen = {pair: part._seen(record)[:, number].tolist() for number, pair in enumerate(part.classes)}
+    seen = {pair: part._seen(record, 2)[:, :, number].flatten().tolist() for number, pair in enumerate(part.classes)}
     assert seen["Edema", "right"] == [1, 0, 1, 0]  # the right half of the body is the left half of the picture
     assert seen["Edema", "left"] == [0, 1, 0, 1]
     assert seen["Pneumothorax", "left"] == seen["Cardiomegaly", None] == [1, 0, 0, 0]
@@ -109,6 +109,17 @@ def test_where_cells_are_known_tokens_learn_to_say_what_they_show():
     heart, pacemaker = part.classes.index(("Cardiomegaly", None)), part.classes.index(("Pacemaker", "left"))
     assert said[:, heart].tolist() == [LEVELS.index("small"), 0, 0, 0]
     assert said[:, pacemaker].tolist() == [0, 0, 0, LEVELS.index("moderate")]
+    quarters = (part.read_outline(slots)[0] > 0).long()  # [T,K,4]; a cell is a quarter of a token here
+    assert quarters[:, heart].tolist() == [[1, 0, 0, 0], *[[0, 0, 0, 0]] * 3]
+    assert quarters[:, pacemaker].tolist() == [*[[0, 0, 0, 0]] * 3, [0, 0, 0, 1]]
+
+
+def test_a_finding_weighs_the_same_however_few_places_show_it():
+    seen = torch.zeros(1, 16, 3)
+    seen[0, :2, 0] = seen[0, :4, 1] = seen[0, :, 2] = 1
+    weight = _even(seen, (1,), 4)
+    assert (weight * seen).sum(dim=1).tolist() == [[4, 4, 8]]  # what covers everything weighs half in each place
+    assert bool((weight[seen == 0] == 1).all())
 
 
 def test_a_record_without_statements_is_refused():

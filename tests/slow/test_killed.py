@@ -165,10 +165,15 @@ def _losses(out):
 
 @pytest.fixture(scope="module")
 def alone(phantom, tmp_path_factory):
-    """A run in one process of nine studies in steps of three, which do not divide by two."""
-    out = tmp_path_factory.mktemp("alone") / "one"
-    assert trainings.run(["stage/align"], _shared(phantom, out)).returncode == 0
-    return out
+    """By stage, a run in one process of ten studies in steps of three, which do not divide by two."""
+
+    @functools.cache
+    def of(stage):
+        out = tmp_path_factory.mktemp(f"alone_{stage}") / "one"
+        assert trainings.run([f"stage/{stage}"], _shared(phantom, out)).returncode == 0
+        return out
+
+    return of
 
 
 def _shared(phantom, out, **more):
@@ -177,16 +182,19 @@ def _shared(phantom, out, **more):
 
 
 # of three studies a process has two or one, of a last one or none: micro-batches of one are not as many on both
-@pytest.mark.parametrize(("parallel", "micro_batch"), [("ddp", None), ("fsdp", 1)])
-def test_two_processes_learn_what_one_does(phantom, tmp_path, alone, parallel, micro_batch):
+# and pre-training leaves some parameters of the encoder and the connector without a gradient
+@pytest.mark.parametrize(
+    ("stage", "parallel", "micro_batch"), [("align", "ddp", None), ("pretrain_connector", "ddp", None), ("align", "fsdp", 1)]
+)
+def test_two_processes_learn_what_one_does(phantom, tmp_path, alone, stage, parallel, micro_batch):
     more = {"micro_batch": micro_batch, "validate#dataloader#batch_size": 1}  # of three studies: two batches here, one there
-    run = _torchrun(2, _shared(phantom, tmp_path / "two", parallel=parallel, **more))
+    run = _torchrun(2, _shared(phantom, tmp_path / "two", parallel=parallel, **more), [f"stage/{stage}"])
     assert run.returncode == 0, run.stderr[-3000:]
-    one, two = _losses(alone), _losses(tmp_path / "two")
+    one, two = _losses(alone(stage)), _losses(tmp_path / "two")
     for tag in one:
         assert [s for s, _ in one[tag]] == [s for s, _ in two[tag]]
         assert [v for _, v in two[tag]] == pytest.approx([v for _, v in one[tag]], abs=1e-4)
-    a, b = _weights(alone), _weights(tmp_path / "two")
+    a, b = _weights(alone(stage)), _weights(tmp_path / "two")
     # Adam turns noise in a gradient of nearly zero into a step of full size: single weights may differ, not their mass
     assert a.keys() == b.keys() and all((a[k] - b[k]).abs().mean() < 1e-4 for k in a)
     assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1  # one process writes
@@ -202,7 +210,7 @@ def test_checkpoints_go_from_some_processes_to_others(phantom, tmp_path, alone, 
     run = _torchrun(2, options) if after == 2 else trainings.run(["stage/align"], options)
     assert run.returncode == 0 and "going on from" in run.stdout + run.stderr, run.stderr[-3000:]
     steps = dict(_losses(tmp_path / "moved")["train/loss"])
-    assert steps == pytest.approx(dict(_losses(alone)["train/loss"]), abs=1e-4)
+    assert steps == pytest.approx(dict(_losses(alone("align"))["train/loss"]), abs=1e-4)
 
 
 def test_two_processes_evaluate_every_study_once(phantom, tmp_path):

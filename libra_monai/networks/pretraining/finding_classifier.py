@@ -24,6 +24,7 @@ _BOTH = ("right", "left")
 
 
 _TOKENS_OF_A_FINDING = 8  # about as many of 64 tokens show a finding; weighs what is seen here against the whole
+_PARTS = 2  # each token tells for so many rows and columns of its own part of the picture what they show
 
 
 def footprint(cells: str | None, side: int) -> Tensor:
@@ -40,6 +41,18 @@ def footprint(cells: str | None, side: int) -> Tensor:
     return F.adaptive_max_pool2d(grid, side)[0, 0].long()
 
 
+def _even(seen: Tensor, places: tuple[int, ...], extent: int) -> Tensor:
+    """Weights by which a finding counts as much whether it is seen in few places or many; 1 where it is not seen.
+
+    Args:
+        seen: 0 and 1.
+        places: dimensions that are places.
+        extent: number of places at which each weighs 1; no place weighs less than half.
+    """
+    number = seen.sum(dim=places, keepdim=True).clamp(min=1)
+    return torch.where(seen > 0, (extent / number).clamp(min=0.5), 1.0)
+
+
 @register("language", "finding_classifier")
 class FindingClassifier(nn.Module):
     """Readers over the visual tokens, each giving a severity and a change for every finding and side.
@@ -50,8 +63,10 @@ class FindingClassifier(nn.Module):
     reader of the mean makes the encoder carry the same knowledge into all its tokens. Behind a connector that looks
     at the prior, changes make it compare, which learning to write alone takes very long to bring about.
 
-    Where statements carry `cells` (phantoms do), a fourth reader asks every token what is seen in its own part of the
-    picture. Thin devices need it: the readers of the whole picture find them without any token saying what it shows.
+    Where statements carry `cells` (phantoms do), two more ask every token about its own part of the picture: the reader
+    here what is seen in it, the reader of outlines in which of its quarters. Thin devices need the first, as the readers of
+    the whole picture find them without any token saying what it shows. Small findings need the second: how large a nodule
+    is shows in less than a token. In both, a finding weighs the same however few tokens show it (docs/log.md).
 
     Args:
         hidden_size: H of the tokens.
@@ -88,6 +103,7 @@ class FindingClassifier(nn.Module):
         self.mean = nn.Linear(hidden_size, outputs)
         nn.init.normal_(self.places.weight, std=0.01)
         self.here = nn.Linear(hidden_size, outputs)
+        self.outline = nn.Linear(hidden_size, len(self.classes) * _PARTS**2)
         self.embed = nn.Identity()
 
     def read(self, slots: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,6 +128,10 @@ class FindingClassifier(nn.Module):
         """Logits as of `read`, for what is seen in the part of the picture each token stands for, [B,T,K,4] or [B,T,K,4+6]."""
         return self.here(self.norm(slots[IMAGE_SLOT])).unflatten(-1, (len(self.classes), sum(self.sizes)))
 
+    def read_outline(self, slots: dict[str, Tensor]) -> Tensor:
+        """Logits that each finding is seen in each quarter of each token's part of the picture, [B,T,K,4], rows first."""
+        return self.outline(self.norm(slots[IMAGE_SLOT])).unflatten(-1, (len(self.classes), _PARTS**2))
+
     def forward(self, batch: StudyBatch, slots: dict[str, Tensor]) -> LanguageOutput:
         """Cross entropy of severity and change over all pairs of finding and side, the mean of the readers.
 
@@ -126,15 +146,33 @@ class FindingClassifier(nn.Module):
         wanted = torch.tensor([self.wanted(record) for record in batch.records], device=readers[0].device)  # [B,K,2]
         loss = sum(self._loss(reader, wanted) for reader in readers) / len(readers)
         if self.side**2 == self.num_tokens and all("cells" in said for record in batch.records for said in record["statements"]):
-            seen = torch.stack([self._seen(record) for record in batch.records]).to(wanted.device)  # [B,T,K]
-            loss = loss + self._loss(self.read_here(slots), wanted[:, None] * seen[..., None]) / _TOKENS_OF_A_FINDING
+            seen = torch.stack([self._seen(record, self.side * _PARTS) for record in batch.records]).to(wanted.device)
+            loss = loss + self._loss_here(slots, wanted, seen)
         return LanguageOutput(loss, torch.tensor(wanted.numel(), device=wanted.device))
 
-    def _loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
-        """Summed cross entropy of logits [...,4] or [...,4+6] against classes [...,2]."""
+    def _loss_here(self, slots: dict[str, Tensor], wanted: Tensor, seen: Tensor) -> Tensor:
+        """Loss of the readers that ask each token about its own part: of what is seen there, and in which of its quarters.
+
+        Args:
+            slots: `image` -> [B,T,H].
+            wanted: classes of severity and change [B,K,2].
+            seen: quarters that show a finding, [B,rows,columns,K] of 0 and 1.
+        """
+        quarters = seen.unflatten(2, (self.side, _PARTS)).unflatten(1, (self.side, _PARTS))  # [B,side,parts,side,parts,K]
+        quarters = quarters.permute(0, 1, 3, 5, 2, 4).flatten(4).flatten(1, 2)  # [B,T,K,4]
+        here = quarters.amax(dim=-1)  # [B,T,K]
+        loss = self._loss(self.read_here(slots), wanted[:, None] * here[..., None], _even(here, (1,), _TOKENS_OF_A_FINDING))
+        extent = _TOKENS_OF_A_FINDING * _PARTS
+        weight = _even(quarters, (1, 3), extent)
+        outline = F.binary_cross_entropy_with_logits(self.read_outline(slots).float(), quarters.float(), weight, reduction="sum")
+        return loss / _TOKENS_OF_A_FINDING + outline / extent
+
+    def _loss(self, logits: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Summed cross entropy of logits [...,4] or [...,4+6] against classes [...,2], weighed by [...]."""
         parts, labels = logits.float().split(self.sizes, dim=-1), wanted.unbind(dim=-1)
         pairs = zip(parts, labels, strict=False)  # where only severity is read, change is left over
-        return sum(F.cross_entropy(p.flatten(0, -2), label.flatten(), reduction="sum") for p, label in pairs)
+        losses = (F.cross_entropy(part.flatten(0, -2), label.flatten(), reduction="none") for part, label in pairs)
+        return sum((loss if weight is None else loss * weight.flatten()).sum() for loss in losses)
 
     @torch.no_grad()
     def generate(self, batch: StudyBatch, slots: dict[str, Tensor], decoding: Decoding) -> list[Generation]:
@@ -155,9 +193,8 @@ class FindingClassifier(nn.Module):
                 classes[said["finding"], side] = labels
         return [classes.get(pair, (0, 0)) for pair in self.classes]
 
-    def _seen(self, record: Record) -> Tensor:
-        """Which tokens show which pair of finding and side, [T,K] of 0 and 1."""
-        side = self.side
+    def _seen(self, record: Record, side: int) -> Tensor:
+        """Which cells of a grid show which pair of finding and side, [side,side,K] of 0 and 1."""
         seen = torch.zeros(side, side, len(self.classes), dtype=torch.long)
         for said in record["statements"]:
             cells = footprint(said["cells"], side)
@@ -170,7 +207,7 @@ class FindingClassifier(nn.Module):
                 elif said["side"] == "bilateral":
                     start = 0 if where == "right" else side // 2
                     seen[:, start : start + halves[where].shape[1], number] = halves[where]
-        return seen.flatten(0, 1)
+        return seen
 
     def _write(self, levels: list[int]) -> str:
         found = {pair: LEVELS[level] for pair, level in zip(self.classes, levels, strict=True) if level}
