@@ -3,18 +3,21 @@
 
 Phrases are judged by their context and never words alone, see `metrics.labelers.comparisons`. Tokens are parts of words, so
 each candidate is judged by the text it would make, and only the likeliest are looked at until enough may follow. Where none may,
-the answer ends.
+the answer ends. Which sentences were broken off is remembered, so that `mending` touches no others.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from libra_monai.inferers.mending import Broken
 from libra_monai.metrics.labelers.comparisons import compares
 
 TRIED = 256  # candidates looked at before the answer is ended
@@ -40,6 +43,7 @@ class Guard:
     ) -> None:
         self.decode, self.has_prior, self.ends, self.wanted = decode, list(has_prior), list(ends), wanted
         self.refused = 0
+        self._broken: dict[int, dict[tuple[int, ...], Broken]] = defaultdict(dict)  # study -> ids with which a sentence was broken off
 
     def weigh(self, ids: Tensor, scores: Tensor, studies: Sequence[int]) -> Tensor:
         """Scores [N,V] in which only candidates that compare with nothing are left; rows with a prior stay as they are."""
@@ -49,19 +53,30 @@ class Guard:
                 continue
             if weighed is scores:
                 weighed = scores.clone()
-            allowed = self._allowed(ids[row].tolist(), scores[row])
+            allowed = self._allowed(study, ids[row].tolist(), scores[row])
             weighed[row] = float("-inf")
             weighed[row, allowed] = scores[row, allowed].clamp(min=torch.finfo(scores.dtype).min)
         return weighed
 
-    def _allowed(self, said: list[int], scores: Tensor) -> list[int]:
+    def broken(self, study: int, ids: Sequence[int]) -> list[tuple[int, Broken]]:
+        """The sentences of an answer that were broken off: how many ids there were when each was, and how.
+
+        Args:
+            study: its number among the studies.
+            ids: the answer, or its beginning.
+        """
+        said = tuple(ids)
+        found = [(len(some), how) for some, how in self._broken[study].items() if said[: len(some)] == some]
+        return sorted(((size, how) for size, how in found if size == len(said) or not how.ended), key=lambda one: one[0])
+
+    def _allowed(self, study: int, ids: list[int], scores: Tensor) -> list[int]:
         """The best candidates after a text that may follow it; the end where there is none.
 
         Where the likeliest is refused, a sentence of some words is broken off, if its end is among the candidates: whatever else came would be
         said because of its grammar and not of what is seen. A sentence that has only begun goes on with other words, but no word is
         said twice, and a part of a word ("un") must become a word: else it would be begun again and again.
         """
-        said, allowed, refused, halved = said[-_TAIL:], [], False, False
+        said, allowed, refused, halved = ids[-_TAIL:], [], None, False
         text = self.decode(said)
         best = scores.topk(min(TRIED, len(scores)))
         for token, score in zip(best.indices.tolist(), best.values.tolist(), strict=True):
@@ -72,11 +87,14 @@ class Guard:
             if token not in self.ends and compares(then):
                 self.refused += 1
                 stop = None if refused or allowed else self._full_stop(said, text, best)
+                refused, halved = refused or Broken(_added(text, then), goes_on), halved or goes_on
                 if stop is not None:
+                    self._broken[study][(*ids, stop)] = refused
                     return [stop]
-                refused, halved = True, halved or goes_on
             elif not (halved and not goes_on) and not (refused and _TWICE.search(then)):
                 allowed.append(token)
+        if refused and not allowed and not text.rstrip().endswith((".", "!", "?")):
+            self._broken[study][tuple(ids)] = replace(refused, ended=True)
         return allowed or self.ends[:1]
 
     def _full_stop(self, said: list[int], text: str, best: Any) -> int | None:
@@ -90,3 +108,8 @@ class Guard:
 def _goes_on(text: str, then: str) -> bool:
     """Whether the last word of a text is longer in what it becomes."""
     return text[-1:].isalpha() and then.startswith(text) and then[len(text) : len(text) + 1].isalpha()
+
+
+def _added(text: str, then: str) -> str:
+    """What a text was given to become another; its last word where the beginnings differ."""
+    return then[len(text) :] if then.startswith(text) else then.split()[-1] if then.split() else ""
