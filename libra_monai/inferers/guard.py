@@ -12,7 +12,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,12 +35,19 @@ class Guard:
         ends: ids that end an answer.
         wanted: candidates a row needs: 1 in greedy search, three times the beams in beam search, and in sampling as
             many as are to be drawn from.
+        full_stops: ids that may be a full stop behind a word.
     """
 
     def __init__(
-        self, decode: Callable[[Sequence[int]], str], has_prior: Sequence[bool], ends: Sequence[int], wanted: int
+        self,
+        decode: Callable[[Sequence[int]], str],
+        has_prior: Sequence[bool],
+        ends: Sequence[int],
+        wanted: int,
+        full_stops: Sequence[int] = (),
     ) -> None:
         self.decode, self.has_prior, self.ends, self.wanted = decode, list(has_prior), list(ends), wanted
+        self.full_stops = list(full_stops)
         self.refused = 0
         self._broken: dict[int, dict[tuple[int, ...], Broken]] = defaultdict(dict)  # study -> ids with which a sentence was broken off
 
@@ -72,7 +78,7 @@ class Guard:
     def _allowed(self, study: int, ids: list[int], scores: Tensor) -> list[int]:
         """The best candidates after a text that may follow it; the end where there is none.
 
-        Where the likeliest is refused, a sentence of some words is broken off, if its end is among the candidates: whatever else came would be
+        Where the likeliest is refused, a sentence of some words is broken off, however unlikely its end: whatever else came would be
         said because of its grammar and not of what is seen. A sentence that has only begun goes on with other words, but no word is
         said twice, and a part of a word ("un") must become a word: else it would be begun again and again.
         """
@@ -86,7 +92,7 @@ class Guard:
             goes_on = _goes_on(text, then)
             if token not in self.ends and compares(then):
                 self.refused += 1
-                stop = None if refused or allowed else self._full_stop(said, text, best)
+                stop = None if refused or allowed else self._full_stop(said, text, best.indices.tolist(), scores)
                 refused, halved = refused or Broken(_added(text, then), goes_on), halved or goes_on
                 if stop is not None:
                     self._broken[study][(*ids, stop)] = refused
@@ -97,12 +103,12 @@ class Guard:
             self._broken[study][tuple(ids)] = replace(refused, ended=True)
         return allowed or self.ends[:1]
 
-    def _full_stop(self, said: list[int], text: str, best: Any) -> int | None:
+    def _full_stop(self, said: list[int], text: str, likely: list[int], scores: Tensor) -> int | None:
         """The candidate that ends the sentence, if that has words enough to stand."""
         if len(_SENTENCE.findall(text)[0].split()) < _SOME:
             return None
-        tried = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return next((token for token, score in tried if score > float("-inf") and self.decode([*said, token]) == f"{text}."), None)
+        tried = (token for token in (*likely, *self.full_stops) if scores[token] > float("-inf"))
+        return next((token for token in tried if self.decode([*said, token]) == f"{text}."), None)
 
 
 def _goes_on(text: str, then: str) -> bool:

@@ -12,13 +12,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import dropwhile, pairwise
+from typing import NamedTuple
 
 from libra_monai.metrics.labelers.clauses import clauses, sentence_spans
 from libra_monai.metrics.labelers.cues import AUXILIARIES
 from libra_monai.metrics.labelers.lexicon import base_form
 from libra_monai.metrics.labelers.reader import read_report
 
-_WORD = re.compile(r"\d+(?:\.\d+)?|[a-z]+(?:['-][a-z]+)*|[^\sa-z0-9]")
+_WORD = re.compile(r"\d+(?:\.\d+)?|[a-z]+(?:['-][a-z]+)*|[^\sa-z0-9]", re.IGNORECASE)
 _ITEM = re.compile(r"\s*(?:\(?\d{1,2}[.)]|[-*\u2022]+)\s+")
 _ARTICLE = re.compile(r"(?:the|an?)\s+", re.IGNORECASE)
 _LINKS = frozenset("which that who whose where".split())
@@ -33,7 +34,7 @@ _LOOSE = (
     | frozenset(
         "a an the this these those there it its their any some all both each either "
         "of with in at on to from by for within than over under near as into along through between about since during after before "
-        "and or but while whereas although though however "
+        "if and or but while whereas although though however "
         "now also still only otherwise again yet likely probably possibly presumably apparently overall "
         "slightly mildly minimally moderately markedly significantly substantially somewhat much even quite very rather more less most least "
         "relatively essentially grossly largely mostly nearly almost perhaps further "
@@ -49,8 +50,8 @@ _THERE = (
 _EVEN_DENIED = (
     "chang alter increas decreas diminish reduc enlarg grow larger smaller bigger progress worse improv better more less similar"
 ).split()
-# Words that may say that it is not.
-_GONE = "resol clear remov disappear longer gone absent withdr subsid extubat evacuat normal return expand replac exchang vanish pulled taken".split()
+# Words that may say that it is not ("if any").
+_GONE = "if resol clear remov disappear longer gone absent withdr subsid extubat evacuat normal return expand replac exchang vanish pulled taken".split()
 _BEGUN = 3  # letters of a begun word that are enough, since the guard refuses only beginnings that can become nothing else
 _ANATOMY = re.compile(
     r"\b(?:lungs?|lobes?|heart|cardiac|aort\w+|mediastin\w+|cardiomediastin\w+|hil(?:um|a|ar)|pleura\w*|diaphragm\w*|hemidiaphragm\w*|costophrenic"
@@ -97,7 +98,7 @@ class Mended:
         for last in written:
             while place < len(self.places) and self.places[place] < last:
                 place += 1
-                end = place if self.places[place - 1] >= 0 else end
+                end = place if self.places[place - 1] >= 0 and not self.text[place - 1].isspace() else end
             ends.append(end)
         return ends
 
@@ -137,16 +138,24 @@ def _stripped(told: list[tuple[str, int]]) -> Mended:
     return Mended(text.strip(), tuple(place for _, place in told[start : max(start, end)]))
 
 
+class _Word(NamedTuple):
+    """A word of a sentence in lower case, and where it stands."""
+
+    text: str
+    start: int
+    end: int
+
+
 def _standing(sentence: str, how: Broken) -> list[tuple[str, int]]:
     """Letters of a broken sentence that stand, each with its place in it; none if nothing does."""
     item = _ITEM.match(sentence)
     first = item.end() if item else 0
     whole = sentence.rstrip(" .")
-    words = [mark for mark in _WORD.finditer(whole.lower()) if mark.start() >= first]
-    last = (clauses([base_form(word[0]) for word in words]) or [(0, 0)])[-1][0]  # where the last clause begins
+    words = [_Word(mark[0].lower(), *mark.span()) for mark in _WORD.finditer(whole, first)]
+    last = (clauses([base_form(word.text) for word in words]) or [(0, 0)])[-1][0]  # where the last clause begins
     before = _without_loose(words[:last])
-    spans = [(before[0].start(), before[-1].end())] if before else []
-    spans += _clause_standing(whole, list(dropwhile(lambda word: word[0] in (",", "and"), words[last:])), how)
+    spans = [(before[0].start, before[-1].end)] if before else []
+    spans += _clause_standing(whole, list(dropwhile(lambda word: word.text in (",", "and"), words[last:])), how)
     if not spans:
         return []
     letters = _places(sentence, 0, first)
@@ -158,25 +167,26 @@ def _standing(sentence: str, how: Broken) -> list[tuple[str, int]]:
     return [*letters, (".", -1)] if sentence.endswith(".") or how.ended else letters
 
 
-def _without_loose(words: list[re.Match[str]]) -> list[re.Match[str]]:
+def _without_loose(words: list[_Word]) -> list[_Word]:
     """Without what says nothing at the end."""
-    while words and (words[-1][0] in _LOOSE or not words[-1][0][0].isalnum()):
+    while words and (words[-1].text in _LOOSE or not words[-1].text[0].isalnum()):
         words = words[:-1]
     return words
 
 
-def _clause_standing(sentence: str, words: list[re.Match[str]], how: Broken) -> list[tuple[int, int]]:
+def _clause_standing(sentence: str, words: list[_Word], how: Broken) -> list[tuple[int, int]]:
     """From where to where the last clause of a sentence stands, if it does."""
     kept = _without_loose(words[: len(words) - how.half])
     if not kept:
         return []
-    start, end = kept[0].start(), kept[-1].end()
+    start, end = kept[0].start, kept[-1].end
     lost = re.findall(r"[a-z]+", f"{sentence[end:]}{'' if how.half else ' '}{how.next}".lower())
     said = sentence[start:end]
     if _begins(lost, _GONE):
         return []
-    if any(word[0] in _VERBS and before[0] not in _LINKS for before, word in pairwise(kept)):  # a whole statement
-        return [(start, end)] if _names(said) or _ANATOMY.search(said) else []
+    if any(word.text in _VERBS and before.text not in _LINKS for before, word in pairwise(kept)):  # a whole statement
+        tells = _names(said) or (kept[0].text != "there" and _ANATOMY.search(said))  # there always is a lung
+        return [(start, end)] if tells else []
     there = _EVEN_DENIED if _DENIALS.intersection(lost) else _THERE
     if not _begins(lost, there) or not _names(said):
         return []

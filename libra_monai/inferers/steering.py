@@ -82,7 +82,8 @@ def steering_for(batch: StudyBatch, decoding: Decoding, processor: Any, ends: Se
     if decoding.guard:
         wanted = _DRAWN if decoding.do_sample else 1 if decoding.num_beams == 1 else 3 * decoding.num_beams
         has_prior = [place >= 0 for place in batch.index["prior"].tolist()]
-        guard = Guard(decode, has_prior, ends, wanted)
+        full_stops = {processor.tokenizer(text, add_special_tokens=False)["input_ids"][-1] for text in (".", "seen.")}
+        guard = Guard(decode, has_prior, ends, wanted, sorted(full_stops))
     return TextSteering(decode, decoding.stop, guard)
 
 

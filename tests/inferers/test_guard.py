@@ -14,7 +14,7 @@ from libra_monai.checkpoints import load_pretrained
 from libra_monai.data import load_records
 from libra_monai.data.phantom.generate import generate
 from libra_monai.evaluation.drafting import Drafter
-from libra_monai.inferers.guard import Guard
+from libra_monai.inferers.guard import TRIED, Guard
 from libra_monai.inferers.steering import pieces
 from libra_monai.metrics import FindingF1
 from libra_monai.metrics.labelers.changes import claims_change
@@ -74,6 +74,15 @@ def test_a_comparison_breaks_its_sentence_off_and_a_sentence_that_only_begins_go
     scores = torch.tensor([[float("-inf"), 3.0, 9.0, 1.0, 4.0, 2.0, 0.0]])
     assert guard.weigh(torch.tensor([[0, 1]]), scores, [0]).argmax() == 3  # "The tube is un."
     assert guard.weigh(torch.tensor([[1]]), scores, [0]).argmax() == 5  # neither " un seen" nor " un un": "unlikely"
+
+
+def test_a_sentence_can_be_broken_off_however_unlikely_its_full_stop():
+    words = ["The heart is", " stable", *[f" w{number}" for number in range(TRIED)], "."]
+    guard = Guard(lambda ids: "".join(words[i] for i in ids), [False], [0], 1, full_stops=[len(words) - 1])
+    scores = torch.linspace(0, -99, len(words))[None]
+    scores[0, 0] = -50
+    assert guard.weigh(torch.tensor([[0]]), scores, [0]).argmax() == len(words) - 1
+    assert [size for size, _ in guard.broken(0, [0, len(words) - 1, 0])] == [2] and not guard.broken(0, [0, 1])
 
 
 def test_the_answer_ends_where_nothing_else_can_be_said():

@@ -7,11 +7,13 @@ import re
 from dataclasses import replace
 
 import pytest
+import torch
 
 from libra_monai.data import load_records
 from libra_monai.data.dataset import StudyDataset
 from libra_monai.data.phantom.generate import generate
 from libra_monai.inferers import ReportInferer, sentence_evidence
+from libra_monai.inferers.guard import Guard
 from libra_monai.inferers.mending import Broken, mend
 from libra_monai.inferers.steering import TextSteering, pieces, told
 from libra_monai.metrics.labelers.changes import claims_change
@@ -33,12 +35,15 @@ BROKEN = (
     ("There is a small effusion and the enteric tube has been", " remov", "There is a small effusion."),
     ("There is a small effusion and the heart is un", "changed", "There is a small effusion."),
     ("No pneumothorax has", " developed", "No pneumothorax."),
+    ("Moderate left effusion, not significantly", " changed", "Moderate left effusion."),
+    ("Possible effusion at the İ base is un", "changed", "Possible effusion at the İ base."),
 )
 GONE = (  # nothing stands: the finding is said to be gone, or none is named
     ("The left effusion has", " resolv"), ("The enteric tube has been", " removed"), ("The effusion is no", " longer"),
     ("The effusion is not", " still present"), ("Left effusion", " resolved"), ("The left effusion has been", " drained"),
     ("The heart is un", "changed"), ("The lungs are un", "changed"), ("There is a", " new"), ("There is no", " new"),
     ("There is evidence of", " interval"), ("There is a small", " new"), ("It is un", "changed"),
+    ("There is no pleural", " new"), ("Left effusion, if any, is un", "changed"),
 )  # fmt: skip
 
 
@@ -145,21 +150,27 @@ def test_the_stream_of_a_guarded_draft_joins_to_its_text(tiny, broken_off):
     assert "".join(said) == generations[row].text and len(said) > 1
 
 
+WORDS = ["Clear.", " The", " tube", " is", " un", ".", " No", " mass", " changed"]
+
+
+def _steering(has_prior):
+    """A guard that has just broken off "The tube is un" where "unchanged" was likeliest."""
+
+    def decode(ids):
+        return "".join(WORDS[i] for i in ids).replace("un changed", "unchanged")
+
+    steering = TextSteering(decode, guard=Guard(decode, [has_prior], [9], 1, full_stops=[5]))
+    scores = torch.zeros(1, 10)
+    scores[0, 8] = 5
+    assert steering.weigh(torch.tensor([[0, 1, 2, 3, 4]]), scores, [0]).argmax() == (8 if has_prior else 5)
+    return steering
+
+
 def test_the_stream_holds_a_sentence_back_until_it_is_known_whether_it_was_broken_off():
-    words = ["Clear.", " The", " tube", " is", " un", ".", " No", " mass", "."]
-    steering = TextSteering(lambda ids: "".join(words[i] for i in ids), guard=_Guard())
-    assert list(pieces(range(9), steering.decode, steering=steering)) == ["Clear.", " Tube.", " No mass."]
-    steering.guard.has_prior = [True]
-    assert "".join(pieces(range(9), steering.decode, steering=steering)) == "".join(words)
-
-
-class _Guard:
-    """What a guard remembers that broke off the second sentence."""
-
-    has_prior = [False]
-
-    def broken(self, study, ids):
-        return [(6, Broken("changed", True))] if len(ids) >= 6 else []
+    steering = _steering(has_prior=False)
+    assert list(pieces([0, 1, 2, 3, 4, 5, 6, 7, 5], steering.decode, steering=steering)) == ["Clear.", " Tube.", " No mass."]
+    free = _steering(has_prior=True)
+    assert list(pieces([0, 1, 2, 3, 6, 7, 5], free.decode, steering=free)) == ["Clear.", " The", " tube", " is", " No", " mass."]
 
 
 def test_refilled_studies_are_mended_as_in_a_batch(tiny, broken_off):
@@ -185,11 +196,22 @@ def test_evidence_of_a_mended_sentence_is_that_of_the_words_that_stand(tiny, bro
         assert said.rstrip(".") == s.text.lower().rstrip("."), (said, s.text)  # the full stop of a broken sentence is the guard's
 
 
-def test_with_a_prior_or_nothing_broken_the_text_is_what_the_tokens_say(tiny):
-    ids = tiny.processor.tokenizer("The enteric tube is un.", add_special_tokens=False)["input_ids"]
-    steering = TextSteering(lambda some: tiny.processor.tokenizer.decode(some, skip_special_tokens=True), guard=_Guard())
-    steering.guard.has_prior = [True]
-    generation = Generation(ids)
-    assert told(generation, tiny.processor, (), steering) is generation
-    steering.guard.has_prior, steering.guard.broken = [False], lambda study, some: []
-    assert told(generation, tiny.processor, (), steering) == replace(generation, text="The enteric tube is un.")
+def test_only_answers_in_which_the_guard_broke_a_sentence_off_are_mended():
+    steering, processor = _steering(has_prior=False), _Words()
+    same = Generation([6, 7, 5, 1, 2, 3, 4, 5])  # the model's own fragment
+    assert told(same, processor, (), steering) == replace(same, text="No mass. The tube is un.")
+    broken = Generation([0, 1, 2, 3, 4, 5], others=[same])
+    mended = told(broken, processor, (), steering)
+    assert (mended.text, mended.others[0].text) == ("Clear. Tube.", "No mass. The tube is un.")
+    assert mended.ends == [6, 6, 11, 11, 11, 11]  # neither the half word nor the guard's full stop stands for the model
+    assert told(broken, processor, (), _steering(has_prior=True)) is broken
+    assert told(broken, processor, ["."], steering).text == "Clear"
+
+
+class _Words:
+    """A processor and tokenizer of a few words."""
+
+    tokenizer = property(lambda self: self)
+
+    def decode(self, said, **_):
+        return "".join(WORDS[i] for i in getattr(said, "token_ids", said)).strip()
