@@ -49,7 +49,8 @@ class Guard:
         self.decode, self.has_prior, self.ends, self.wanted = decode, list(has_prior), list(ends), wanted
         self.full_stops = list(full_stops)
         self.refused = 0
-        self._broken: dict[int, dict[tuple[int, ...], Broken]] = defaultdict(dict)  # study -> ids with which a sentence was broken off
+        # study -> ids with which a sentence was broken off -> how
+        self._broken: dict[int, dict[tuple[int, ...], Broken]] = defaultdict(dict)
 
     def weigh(self, ids: Tensor, scores: Tensor, studies: Sequence[int]) -> Tensor:
         """Scores [N,V] in which only candidates that compare with nothing are left; rows with a prior stay as they are."""
@@ -72,14 +73,14 @@ class Guard:
             ids: the answer, or its beginning.
         """
         said = tuple(ids)
-        found = [(len(some), how) for some, how in self._broken[study].items() if said[: len(some)] == some]
-        return sorted(((size, how) for size, how in found if size == len(said) or not how.ended), key=lambda one: one[0])
+        begun = [(len(some), how) for some, how in self._broken[study].items() if said[: len(some)] == some]
+        return sorted((one for one in begun if one[0] == len(said) or not one[1].ended), key=lambda one: one[0])
 
     def _allowed(self, study: int, ids: list[int], scores: Tensor) -> list[int]:
         """The best candidates after a text that may follow it; the end where there is none.
 
-        Where the likeliest is refused, a sentence of some words is broken off, however unlikely its end: whatever else came would be
-        said because of its grammar and not of what is seen. A sentence that has only begun goes on with other words, but no word is
+        Where the likeliest is refused, a sentence of some words is broken off, however unlikely its end: whatever else
+        came would be said because of its grammar and not of what is seen. A sentence that has only begun goes on with other words, but no word is
         said twice, and a part of a word ("un") must become a word: else it would be begun again and again.
         """
         said, allowed, refused, halved = ids[-_TAIL:], [], None, False

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is left to say of a sentence that the guard broke off, as radiologists dictate: "The enteric tube is un." becomes "Enteric tube."
+"""What is left to say of a sentence that the guard broke off: "The enteric tube is un." becomes "Enteric tube."
 
-Nothing is added but punctuation, and nothing is said of a finding that the refused words would have called gone: what the model was about
-to write decides whether its subject stands. Of bare anatomy nothing is said ("The heart is un."), so it does not stand. Only sentences that are known to
-be broken come here; how they are known is the business of `guard`. English only, as the labelers whose words and clauses are used.
+It is told as radiologists dictate. Nothing is added but punctuation, and nothing is said of a finding that the refused
+words would have called gone: what the model was about to write decides whether its subject stands. Of bare anatomy
+nothing is said ("The heart is un."), so it does not stand. Only sentences that are known to be broken come here; how
+they are known is the business of `guard`. English only, as the labelers whose words and clauses are used.
 """
 
 from __future__ import annotations
@@ -25,38 +26,44 @@ _ARTICLE = re.compile(r"(?:the|an?)\s+", re.IGNORECASE)
 _LINKS = frozenset("which that who whose where".split())
 _DENIALS = frozenset("no not without never neither nor cannot".split())
 _VERBS = AUXILIARIES | frozenset(
-    "remains appears seems becomes do does did can could may might will would should shall represent represents reflect reflects suggest suggests "
-    "indicate indicates demonstrates undergoes continue continues continued".split()
+    "remains appears seems becomes do does did can could may might will would should shall represent represents reflect "
+    "reflects suggest suggests indicate indicates demonstrates undergoes continue continues continued".split()
 )
 # Words that say nothing at the end of a sentence.
 _LOOSE = (
     _VERBS | _LINKS | _DENIALS
     | frozenset(
-        "a an the this these those there it its their any some all both each either "
-        "of with in at on to from by for within than over under near as into along through between about since during after before "
-        "if and or but while whereas although though however "
-        "now also still only otherwise again yet likely probably possibly presumably apparently overall "
-        "slightly mildly minimally moderately markedly significantly substantially somewhat much even quite very rather more less most least "
-        "relatively essentially grossly largely mostly nearly almost perhaps further "
-        "representing reflecting suggesting indicating showing demonstrating compared consistent compatible due secondary related".split()
+        "a an the this that these those there it its their any some all both each either "
+        "of with in at on to from by for within than over under near as into along through between about since during "
+        "after before if and or but while whereas although though however "
+        "now also still only otherwise again yet likely probably possibly presumably apparently overall slightly mildly "
+        "minimally moderately markedly significantly substantially somewhat much even quite very rather more less most "
+        "least relatively essentially grossly largely mostly nearly almost perhaps further "
+        "representing reflecting suggesting indicating showing demonstrating compared consistent compatible due "
+        "secondary related".split()
     )
 )  # fmt: skip
 # Beginnings of words that say of something that it is there still, or there now.
 _THERE = (
-    "unchang unalter stable stabil persist remain continu still again increas decreas diminish reduc enlarg grow larger smaller bigger progress worse "
-    "improv better new develop recurr chang similar residual evolv more less redemonstr same appear"
+    "unchang unalter stable stabil persist remain continu still again increas decreas diminish reduc enlarg grow larger "
+    "smaller bigger progress worse improv better new develop recurr chang similar residual evolv more less redemonstr "
+    "same appear"
 ).split()
 # Those that say so even where they are denied ("has not increased"); "is not still present" says the contrary.
 _EVEN_DENIED = (
-    "chang alter increas decreas diminish reduc enlarg grow larger smaller bigger progress worse improv better more less similar"
+    "chang alter increas decreas diminish reduc enlarg grow larger smaller bigger progress worse improv better more less "
+    "similar"
 ).split()
 # Words that may say that it is not ("if any").
-_GONE = "if resol clear remov disappear longer gone absent withdr subsid extubat evacuat normal return expand replac exchang vanish pulled taken".split()
-_BEGUN = 3  # letters of a begun word that are enough, since the guard refuses only beginnings that can become nothing else
+_GONE = (
+    "if resol clear remov disappear longer gone absent withdr subsid extubat evacuat normal return expand replac exchang "
+    "vanish pulled taken"
+).split()
+_BEGUN = 3  # letters of a begun word that are enough: the guard refuses only beginnings that can become nothing else
 _ANATOMY = re.compile(
-    r"\b(?:lungs?|lobes?|heart|cardiac|aort\w+|mediastin\w+|cardiomediastin\w+|hil(?:um|a|ar)|pleura\w*|diaphragm\w*|hemidiaphragm\w*|costophrenic"
-    r"|trachea\w*|bronch\w+|ribs?|bon(?:es?|y)|osseous|spine|vertebra\w*|clavicles?|vasculature|vascularity|vessels?|hemithorax|chest|apex|apices"
-    r"|bases?|silhouette|soft tissues?|abdomen|stomach)\b",
+    r"\b(?:lungs?|lobes?|heart|cardiac|aort\w+|mediastin\w+|cardiomediastin\w+|hil(?:um|a|ar)|pleura\w*|diaphragm\w*"
+    r"|hemidiaphragm\w*|costophrenic|trachea\w*|bronch\w+|ribs?|bon(?:es?|y)|osseous|spine|vertebra\w*|clavicles?"
+    r"|vasculature|vascularity|vessels?|hemithorax|chest|apex|apices|bases?|silhouette|soft tissues?|abdomen|stomach)\b",
     re.IGNORECASE,
 )
 
@@ -109,7 +116,8 @@ def mend(text: str, broken: Sequence[tuple[int, Broken]], size: int | None = Non
     Args:
         text: as written.
         broken: where in the text each of them ends, in order, and how it was broken.
-        size: letters of the beginning; None is all. A sentence of which it lacks words was not broken by the guard and stays as it is.
+        size: letters of the beginning; None is all. A sentence of which it lacks words stays as it is: something else
+            cut that off.
     """
     size = len(text) if size is None else size
     told: list[tuple[str, int]] = []

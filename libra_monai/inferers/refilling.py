@@ -42,7 +42,8 @@ class RefillingInferer:
             return []
         steering = self.inferer.steering(batch, self.network)
         numbers = self._refilled.wait(batch, steering)
-        self._studies |= {number: _Study(one, steering, row) for row, (number, one) in enumerate(zip(numbers, batch.split(1), strict=True))}
+        studies = [_Study(one, steering, row) for row, one in enumerate(batch.split(1))]
+        self._studies |= dict(zip(numbers, studies, strict=True))
         return numbers
 
     def written(self, drain: bool) -> Iterator[tuple[StudyBatch, Generation]]:
@@ -52,8 +53,8 @@ class RefillingInferer:
             drain: go on until all are done.
         """
         for number, generation in self._refilled.written(drain):
-            study = self._studies.pop(number)
-            yield study.batch, told(generation, self.inferer.processor, self.inferer.decoding.stop, study.steering, study.row)
+            study, stop = self._studies.pop(number), self.inferer.decoding.stop
+            yield study.batch, told(generation, self.inferer.processor, stop, study.steering, study.row)
 
 
 @dataclass

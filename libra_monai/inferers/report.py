@@ -48,7 +48,8 @@ class ReportInferer(Inferer):
             return []
         steering = self.steering(inputs, network)
         generations = network.generate(inputs, self.decoding, steering)
-        return [told(generation, self.processor, self.decoding.stop, steering, row) for row, generation in enumerate(generations)]
+        stop = self.decoding.stop
+        return [told(one, self.processor, stop, steering, row) for row, one in enumerate(generations)]
 
     @torch.no_grad()
     def stream(self, inputs: StudyBatch, network: ReportModel) -> Iterator[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stop strings, the guard and the stream: what needs the text while it is written."""
+"""Stop strings, the guard, mended sentences and the stream: what needs the text while it is written."""
 
 from __future__ import annotations
 
@@ -87,8 +87,10 @@ def steering_for(batch: StudyBatch, decoding: Decoding, processor: Any, ends: Se
     return TextSteering(decode, decoding.stop, guard)
 
 
-def told(generation: Generation, processor: Any, stop: Sequence[str], steering: TextSteering | None = None, study: int = 0) -> Generation:
-    """The generation with its text up to the first stop string and with broken sentences mended, the others under it likewise.
+def told(
+    generation: Generation, processor: Any, stop: Sequence[str], steering: TextSteering | None = None, study: int = 0
+) -> Generation:
+    """The generation with its text up to the first stop string and broken sentences mended, the others likewise.
 
     Args:
         generation: what a model wrote.
@@ -116,12 +118,15 @@ def cut_text(text: str, stop: Sequence[str]) -> str:
 
 
 def pieces(
-    ids: Iterable[int], decode: Callable[[list[int]], str], stop: Sequence[str] = (), steering: TextSteering | None = None
+    ids: Iterable[int],
+    decode: Callable[[list[int]], str],
+    stop: Sequence[str] = (),
+    steering: TextSteering | None = None,
 ) -> Iterator[str]:
     """Pieces of text that join to the whole, as soon as they are sure.
 
-    A word is sure when the next begins: later tokens can change its end, and half a letter of several bytes is none. Where the guard may
-    break a sentence off, its words are sure when the next sentence begins.
+    A word is sure when the next begins: later tokens can change its end, and half a letter of several bytes is none.
+    Where the guard may break a sentence off, its words are sure when the next sentence begins.
 
     Args:
         ids: tokens of one study's answer as they come.

@@ -77,8 +77,8 @@ class Generation:
         finished: False if the length limit cut it off.
         text: for parts that write text themselves (classifiers), and where not all that was written stands; None if
             `token_ids` is to be decoded.
-        ends: where sentences were mended, for each token the letters of `text` up to and with it; a token that does not stand in it
-            adds none. None if `text` is what the tokens decode to, or its beginning.
+        ends: where sentences were mended, for each token the letters of `text` up to and with it; a token that does not
+            stand in it adds none. None if `text` is what the tokens decode to, or its beginning.
         score: sum of the tokens' log-probabilities over the length to the power of `length_penalty`; None for
             parts that write text themselves.
         others: the further answers, with `num_return_sequences`; best first in beam search.

@@ -9,9 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from libra_monai.data import load_records
 from libra_monai.data.dataset import StudyDataset
-from libra_monai.data.phantom.generate import generate
 from libra_monai.inferers import ReportInferer, sentence_evidence
 from libra_monai.inferers.guard import Guard
 from libra_monai.inferers.mending import Broken, mend
@@ -86,13 +84,12 @@ def test_a_sentence_that_a_stop_string_cut_or_that_comes_later_is_left_alone():
 
 
 @pytest.fixture(scope="module")
-def broken_off(tiny, tmp_path_factory):
-    """Studies whose prior was taken away, as a batch; records and folder; what guarded greedy search wrote."""
-    folder = tmp_path_factory.mktemp("mending")
-    records = [{**r, "prior": None} for r in load_records(str(generate(folder, 3, 99, {"test": 1.0}, workers=1)), "test") if r["prior"]][:4]
-    data = StudyDataset(records, tiny.processor.pictures(str(folder)))
-    batch = tiny.processor.collate([data[row] for row in range(len(records))])
-    return batch, records, folder, _guarded(tiny, batch)
+def broken_off(tiny, phantom, records):
+    """Studies whose prior was taken away, as a batch; their records and folder; what guarded greedy search wrote."""
+    chosen = [{**r, "prior": None} for r in records if r["prior"]][:4]
+    data = StudyDataset(chosen, tiny.processor.pictures(str(phantom)))
+    batch = tiny.processor.collate([data[row] for row in range(len(chosen))])
+    return batch, chosen, phantom, _guarded(tiny, batch)
 
 
 def _guarded(tiny, batch, **options):
@@ -128,13 +125,13 @@ def test_guarded_greedy_drafts_have_no_fragments(tiny, broken_off):
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param({"do_sample": True, "top_p": 0.5, "num_return_sequences": 2, "max_new_tokens": 40}, id="sampling"),
-        pytest.param({"num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 40}, id="beams", marks=pytest.mark.slow),
+        pytest.param({"do_sample": True, "top_p": 0.5, "num_return_sequences": 2, "max_new_tokens": 30}, id="sampling"),
+        pytest.param({"num_beams": 3, "num_return_sequences": 3, "max_new_tokens": 30}, id="beams", marks=pytest.mark.slow),
     ],
 )
 def test_all_answers_of_a_study_are_mended(tiny, broken_off, options):
-    generations = _guarded(tiny, broken_off[0].split(2)[0], **options)
-    assert all(len(one.others) == 1 for one in generations)
+    generations = _guarded(tiny, broken_off[0].split(2)[1 if "num_beams" in options else 0], **options)
+    assert all(len(one.others) == options["num_return_sequences"] - 1 for one in generations)
     _check_mended(tiny, generations)
 
 
