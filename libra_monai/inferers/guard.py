@@ -60,9 +60,12 @@ class Guard:
                 continue
             if weighed is scores:
                 weighed = scores.clone()
-            allowed = self._allowed(study, ids[row].tolist(), scores[row])
+            said = ids[row].tolist()
+            allowed = self._allowed(study, said, scores[row])
             weighed[row] = float("-inf")
             weighed[row, allowed] = scores[row, allowed].clamp(min=torch.finfo(scores.dtype).min)
+            if (*said, allowed[0]) in self._broken[study]:  # as likely as what was refused, or beams with odd words would win
+                weighed[row, allowed[0]] = scores[row].max()
         return weighed
 
     def broken(self, study: int, ids: Sequence[int]) -> list[tuple[int, Broken]]:
