@@ -100,7 +100,7 @@ def _written(tiny, generation):
     return tiny.processor.decode(Generation(generation.token_ids))
 
 
-_DANGLING = re.compile(r"\b(?:un|re|is|are|has|have|been|remains?|appears?|with|of|a|an|the|and|no|not|there)\.", re.IGNORECASE)
+_DANGLING = re.compile(r"\b(?:un|re|is|are|has|have|been|remains?|appears?|with|of|a|an|the|and|no|not|there|significantly)\.", re.IGNORECASE)
 
 
 def _all(generations):
@@ -108,14 +108,12 @@ def _all(generations):
 
 
 def _check_mended(tiny, generations):
-    fragments = 0
     for one in _all(generations):
         text, written = tiny.processor.decode(one), _written(tiny, one)
-        fragments += bool(_DANGLING.search(written))
         assert not _DANGLING.search(text) and not claims_change(text), (written, text)
         assert present_findings(text) <= present_findings(written)
         assert (one.ends is None) == (text == written)
-    assert fragments, "no sentence was broken off, nothing was tested"
+    assert any(_DANGLING.search(_written(tiny, one)) for one in _all(generations)), "nothing was broken off"
 
 
 def test_guarded_greedy_drafts_have_no_fragments(tiny, broken_off):
@@ -130,7 +128,7 @@ def test_guarded_greedy_drafts_have_no_fragments(tiny, broken_off):
     ],
 )
 def test_all_answers_of_a_study_are_mended(tiny, broken_off, options):
-    generations = _guarded(tiny, broken_off[0].split(2)[1 if "num_beams" in options else 0], **options)
+    generations = _guarded(tiny, broken_off[0].split(2)[0], **options)
     assert all(len(one.others) == options["num_return_sequences"] - 1 for one in generations)
     _check_mended(tiny, generations)
 
