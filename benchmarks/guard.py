@@ -5,13 +5,14 @@
 
 Two sets of studies. `as they are`: those without a prior are guarded, the others must not change. `prior taken away`: the studies that have a prior
 without its picture, while the request still speaks of it, which is where a model likes to compare. Findings are read from the text and judged by
-what was drawn. Prints a table and one JSON line.
+what was drawn; sentences that end in a word that says nothing, such as "is" or the half word "un", are counted. Prints a table and one JSON line.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,6 +29,9 @@ from libra_monai.metrics.labelers.changes import claims_change
 from libra_monai.types import Record
 
 F1 = "finding_side_micro_f1"
+FRAGMENT = re.compile(
+    r"\b(?:un|is|are|was|were|has|have|been|remains?|appears?|no|not|now|a|an|the|of|in|with|and|or|from|there|significantly)\.", re.IGNORECASE
+)
 
 
 def drafted(loaded: LoadedModel, root: str, records: Sequence[Record], guard: bool) -> dict[str, str]:
@@ -48,6 +52,7 @@ def compared(loaded: LoadedModel, root: str, records: Sequence[Record]) -> dict[
         metric.update([texts[guard][r["study_id"]] for r in records], [r["findings"] for r in records], records)
         values[f"finding_f1_{name}"] = round(metric.compute()[F1], 4)
         values[f"comparing_{name}"] = sum(claims_change(texts[guard][study]) for study in alone)
+        values[f"fragments_{name}"] = sum(len(FRAGMENT.findall(text)) for text in texts[guard].values())
         values[f"words_{name}"] = round(sum(len(text.split()) for text in texts[guard].values()) / len(records), 1)
     values["fall"] = round(values["finding_f1_off"] - values["finding_f1_on"], 4)
     values["changed"] = sum(texts[True][r["study_id"]] != texts[False][r["study_id"]] for r in records)
@@ -69,12 +74,13 @@ def main() -> None:
         loaded = load_pretrained(args.model or paths.tiny_model())
         sets = {"as they are": records, "prior taken away": [{**r, "prior": None} for r in records if r["prior"]]}
         results = {name: compared(loaded, str(root), some) for name, some in sets.items()}
-    print("| studies | without a prior | drafts the guard changed | finding F1 off, on | fall | of those without a prior, compare: off, on | words off, on |")
-    print("|---|---|---|---|---|---|---|")
+    print("| studies | without a prior | drafts the guard changed | finding F1 off, on | fall | of those without a prior, compare: off, on | fragments off, on | words off, on |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, v in results.items():
         comparing, words = f"{v['comparing_off']}, {v['comparing_on']}", f"{v['words_off']}, {v['words_on']}"
+        broken = f"{v['fragments_off']}, {v['fragments_on']}"
         found = f"{v['finding_f1_off']:.4f}, {v['finding_f1_on']:.4f} | {v['fall']:.4f}"
-        print(f"| {v['studies']}, {name} | {v['without_prior']} | {v['changed']} ({v['changed_with_prior']} with a prior) | {found} | {comparing} | {words} |")
+        print(f"| {v['studies']}, {name} | {v['without_prior']} | {v['changed']} ({v['changed_with_prior']} with a prior) | {found} | {comparing} | {broken} | {words} |")
     print(json.dumps({"benchmark": "guard", "model": f"{loaded.card['name']} {loaded.card['version']}", "seed": args.seed, "sets": results}))
 
 

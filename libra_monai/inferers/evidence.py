@@ -110,7 +110,8 @@ def _sentences(
     """Evidence of one draft from the log-probabilities [R] of its tokens."""
     if not generation.token_ids:
         return []
-    text, ends = processor.decode(generation), token_ends(processor.tokenizer, generation.token_ids)
+    text = processor.decode(generation)
+    ends = token_ends(processor.tokenizer, generation.token_ids) if generation.ends is None else generation.ends
     sentences = []
     for start, end in sentence_spans(text):
         places = tokens_within(ends, start, end)

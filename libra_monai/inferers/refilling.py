@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from libra_monai.inferers.steering import cut
+from libra_monai.inferers.steering import TextSteering, told
 from libra_monai.networks.report_model import ReportModel
 from libra_monai.types import Generation, StudyBatch
 
@@ -29,7 +30,7 @@ class RefillingInferer:
     def __init__(self, inferer: ReportInferer, network: ReportModel, places: int) -> None:
         self.inferer, self.network = inferer, network
         self._refilled = network.refilled(inferer.decoding, places)
-        self._studies: dict[int, StudyBatch] = {}  # those that are not done, by number
+        self._studies: dict[int, _Study] = {}  # those that are not done, by number
 
     def take(self, batch: StudyBatch) -> list[int]:
         """Let the studies of a batch wait; one number each.
@@ -39,8 +40,10 @@ class RefillingInferer:
         """
         if not len(batch):
             return []
-        numbers = self._refilled.wait(batch, self.inferer.steering(batch, self.network))
-        self._studies |= dict(zip(numbers, batch.split(1), strict=True))
+        steering = self.inferer.steering(batch, self.network)
+        numbers = self._refilled.wait(batch, steering)
+        studies = [_Study(one, steering, row) for row, one in enumerate(batch.split(1))]
+        self._studies |= dict(zip(numbers, studies, strict=True))
         return numbers
 
     def written(self, drain: bool) -> Iterator[tuple[StudyBatch, Generation]]:
@@ -50,4 +53,14 @@ class RefillingInferer:
             drain: go on until all are done.
         """
         for number, generation in self._refilled.written(drain):
-            yield self._studies.pop(number), cut(generation, self.inferer.processor, self.inferer.decoding.stop)
+            study, stop = self._studies.pop(number), self.inferer.decoding.stop
+            yield study.batch, told(generation, self.inferer.processor, stop, study.steering, study.row)
+
+
+@dataclass
+class _Study:
+    """A study that is not done, as a batch of one, with what watches it and its row there."""
+
+    batch: StudyBatch
+    steering: TextSteering | None
+    row: int

@@ -11,7 +11,7 @@ from monai.inferers import Inferer
 
 from libra_monai.errors import ConfigError
 from libra_monai.inferers.refilling import RefillingInferer
-from libra_monai.inferers.steering import TextSteering, cut, pieces, steering_for
+from libra_monai.inferers.steering import TextSteering, pieces, steering_for, told
 from libra_monai.networks.report_model import ReportModel
 from libra_monai.types import Decoding, Generation, StudyBatch, decoding_from
 
@@ -46,8 +46,10 @@ class ReportInferer(Inferer):
         """
         if not len(inputs):
             return []
-        generations = network.generate(inputs, self.decoding, self.steering(inputs, network))
-        return [cut(generation, self.processor, self.decoding.stop) for generation in generations]
+        steering = self.steering(inputs, network)
+        generations = network.generate(inputs, self.decoding, steering)
+        stop = self.decoding.stop
+        return [told(one, self.processor, stop, steering, row) for row, one in enumerate(generations)]
 
     @torch.no_grad()
     def stream(self, inputs: StudyBatch, network: ReportModel) -> Iterator[str]:
@@ -62,8 +64,9 @@ class ReportInferer(Inferer):
         """
         if self.processor is None:
             raise ConfigError("a stream needs the processor", "Give the inferer the `processor`.")
-        ids = network.stream(inputs, self.decoding, self.steering(inputs, network))
-        yield from pieces(ids, lambda said: self.processor.decode(Generation(said)), self.decoding.stop)
+        steering = self.steering(inputs, network)
+        ids = network.stream(inputs, self.decoding, steering)
+        yield from pieces(ids, lambda said: self.processor.decode(Generation(said)), self.decoding.stop, steering)
 
     def refilling(self, network: ReportModel, places: int) -> RefillingInferer:
         """The same for a stream of batches, see `RefillingInferer`.

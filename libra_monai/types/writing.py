@@ -73,9 +73,12 @@ class Generation:
     """What a language model wrote for one study.
 
     Args:
-        token_ids: generated ids without prompt, padding and end token; empty if `text` is given.
+        token_ids: generated ids without prompt, padding and end token; none of parts that write text themselves.
         finished: False if the length limit cut it off.
-        text: for parts that write text themselves (classifiers); None if `token_ids` is to be decoded.
+        text: for parts that write text themselves (classifiers), and where not all that was written stands; None if
+            `token_ids` is to be decoded.
+        ends: where sentences were mended, for each token the letters of `text` up to and with it; a token that does not
+            stand in it adds none. None if `text` is what the tokens decode to, or its beginning.
         score: sum of the tokens' log-probabilities over the length to the power of `length_penalty`; None for
             parts that write text themselves.
         others: the further answers, with `num_return_sequences`; best first in beam search.
@@ -84,6 +87,7 @@ class Generation:
     token_ids: list[int]
     finished: bool = True
     text: str | None = None
+    ends: list[int] | None = None
     score: float | None = None
     others: list[Generation] = field(default_factory=list)
 

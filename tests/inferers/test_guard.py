@@ -14,7 +14,7 @@ from libra_monai.checkpoints import load_pretrained
 from libra_monai.data import load_records
 from libra_monai.data.phantom.generate import generate
 from libra_monai.evaluation.drafting import Drafter
-from libra_monai.inferers.guard import Guard
+from libra_monai.inferers.guard import TRIED, Guard
 from libra_monai.inferers.steering import pieces
 from libra_monai.metrics import FindingF1
 from libra_monai.metrics.labelers.changes import claims_change
@@ -76,6 +76,16 @@ def test_a_comparison_breaks_its_sentence_off_and_a_sentence_that_only_begins_go
     assert guard.weigh(torch.tensor([[1]]), scores, [0]).argmax() == 5  # neither " un seen" nor " un un": "unlikely"
 
 
+def test_a_sentence_can_be_broken_off_however_unlikely_its_full_stop():
+    words = ["The heart is", " stable", *[f" w{number}" for number in range(TRIED)], "."]
+    guard = Guard(lambda ids: "".join(words[i] for i in ids), [False], [0], 1, full_stops=[len(words) - 1])
+    scores = torch.linspace(0, -99, len(words))[None]
+    scores[0, 0] = -50
+    weighed = guard.weigh(torch.tensor([[0]]), scores, [0])
+    assert weighed.argmax() == len(words) - 1 and weighed.max() == scores.max()  # no beam pays for it
+    assert [size for size, _ in guard.broken(0, [0, len(words) - 1, 0])] == [2] and not guard.broken(0, [0, 1])
+
+
 def test_the_answer_ends_where_nothing_else_can_be_said():
     words = ["new", "stable", "unchanged", "the", "!"]
     guard = Guard(lambda ids: "".join(f" {words[i]}" for i in ids), [False, True], [4], 1)
@@ -123,7 +133,7 @@ def test_no_draft_of_a_first_study_compares_although_the_model_likes_to(loaded, 
     assert not any(claims_change(text) for text in guarded.values()), guarded
     assert all(len(text.split()) > 5 for text in guarded.values()), guarded
     assert not any(re.search(r"\b(\w+) \1\b", text) for text in guarded.values()), guarded  # part of a word, over and over
-    if not options:  # as the preset `guarded`; beams find words that no report has
+    if not options:  # as the preset `guarded`
         assert _finding_f1(guarded, comparing) >= _finding_f1(free, comparing) - 0.005
 
 
