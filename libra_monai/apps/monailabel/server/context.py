@@ -39,6 +39,7 @@ class Context:
         writer: dependency of routes that keep something.
         admin: dependency of routes that keep the server busy for long.
         session: path of a session of MONAI Label by its id; None where there is none.
+        stores_back: drafts may be stored in the archive they came from.
     """
 
     service: DraftService
@@ -50,6 +51,7 @@ class Context:
     writer: Callable[..., Any] = anyone
     admin: Callable[..., Any] = anyone
     session: Callable[[str], Path | None] = field(default=lambda session_id: None)
+    stores_back: bool = False
 
 
 class StudiesAndUploads:

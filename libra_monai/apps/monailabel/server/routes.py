@@ -225,7 +225,8 @@ def _worklist(context: Context) -> dict[str, Any]:
     service = context.service
     presets = {"prompts": [service.prompt, *(name for name in PROMPTS if name != service.prompt)]}
     others = [name for name in service.decodings if name != DECODING]
-    return {"studies": studies, "model": service.model, "mark": service.mark, **presets, "decodings": [DECODING, *others]}
+    told = {"studies": studies, "model": service.model, "mark": service.mark, **presets, "decodings": [DECODING, *others]}
+    return {**told, "stores_back": context.stores_back}
 
 
 def _study(context: Context, image_id: str) -> dict[str, Any]:
