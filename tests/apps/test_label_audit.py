@@ -93,16 +93,22 @@ def test_no_line_is_lost_or_cut_when_threads_write_and_the_file_is_put_aside(tmp
     assert len(files) > 10 and all(path.stat().st_size <= 40 * SIZE for path in files)
 
 
-def test_no_line_is_lost_when_two_servers_write_and_put_aside(tmp_path):
+def test_another_server_is_waited_for(tmp_path):
     import subprocess
     import sys
+    import threading
 
-    code = "import sys; from libra_monai.apps.monailabel.server.audit import AuditFile; a = AuditFile(sys.argv[1], 2000, 99)\n"
-    code += "for n in range(300): a.add({'number': n, 'from': sys.argv[2]})"
-    servers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "ab"]
-    assert [server.wait(120) for server in servers] == [0, 0]
-    lines = [line for path in tmp_path.glob("audit*.jsonl") for line in _lines(path)]
-    assert sorted((line["from"], line["number"]) for line in lines) == [(name, n) for name in "ab" for n in range(300)]
+    audit = AuditFile(tmp_path)
+    code = "import fcntl, sys; f = open(sys.argv[1], 'wb'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); sys.stdin.readline()"
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "audit.lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout.readline()  # it writes now
+    adding = threading.Thread(target=audit.add, args=(LINE,))
+    adding.start()
+    adding.join(0.5)
+    assert adding.is_alive() and not audit.path.exists()
+    other.communicate(b"\n", timeout=60)
+    adding.join(60)
+    assert _lines(audit.path) == [LINE]
 
 
 def _picture(shade):

@@ -2,7 +2,8 @@
 """Studies that come by upload: a session of one picture, or of a picture and its prior.
 
 A file is looked at before it is kept, by the input gate every study passes. Two files of two patients are refused. Names of
-the files sent are not used. All sessions together have a bounded room. Sessions are deleted after a day, and are not in the worklist: who has the id has the study.
+the files sent are not used. All sessions together have a bounded room. They are deleted after a day, and are not in the worklist: who
+has the id has the study.
 """
 
 from __future__ import annotations
