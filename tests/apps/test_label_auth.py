@@ -116,19 +116,26 @@ def test_a_readers_code_is_of_its_first_user_who_is_named_to_nobody(client, sign
 
 
 def test_of_users_who_claim_a_code_at_once_one_has_it(study):
+    import threading
     from concurrent.futures import ThreadPoolExecutor
 
     from libra_monai.apps.monailabel.readers.reader_users import CodeTaken, claim
 
-    def one(number):
-        try:
-            claim(study, "r1", f"user {number}")
-            return 1
-        except CodeTaken:
-            return 0
+    ready = threading.Barrier(8)
+
+    def claimed(number):
+        taken = []
+        for code in range(12):
+            ready.wait(60)
+            try:
+                claim(study, f"r{code}", f"user {number}")
+                taken.append(code)
+            except CodeTaken:
+                pass
+        return taken
 
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(one, range(32))) == 1
+        assert sorted(code for taken in pool.map(claimed, range(8)) for code in taken) == list(range(12))
 
 
 def test_a_damaged_file_of_users_is_told_and_lets_nobody_in(client, signs, study):
