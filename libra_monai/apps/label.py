@@ -34,11 +34,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (8000)")
     parser.add_argument("--expose", action="store_true", help="listen on an address that other machines reach; needs --realm")
     parser.add_argument("--realm", metavar="URL", help="realm that signs the users' tokens; every request then needs one")
+    parser.add_argument("--client", metavar="NAME", help="this server's name in the realm; tokens given to others are refused (monailabel-app)")
     parser.add_argument("--certificate", metavar="FILE", help="TLS certificate; without it other machines' requests are not encrypted")
     parser.add_argument("--key", metavar="FILE", help="key of the certificate")
     parser.add_argument("--seconds", type=float, default=120.0, metavar="S", help="time limit of a draft (120)")
     parser.add_argument("--queue", type=int, default=256, metavar="N", help="drafts that may wait (256)")
     parser.add_argument("--max-upload", type=int, default=256, metavar="MB", help="largest upload (256)")
+    parser.add_argument("--max-uploads", type=float, default=10.0, metavar="GB", help="all uploads together (10)")
+    parser.add_argument("--audit-size", type=float, default=64.0, metavar="MB", help="size at which the audit file is put aside (64)")
+    parser.add_argument("--audit-keep", type=int, default=8, metavar="N", help="audit files put aside that are kept (8)")
     parser.add_argument("--prior-rule", default="default", metavar="NAME", help="default, libra-v1 or previous-study (default)")
     parser.add_argument("--max-gap", type=float, metavar="HOURS", help="priors further back are not used (no limit)")
     parser.add_argument("--undated", action="store_true", help="trust dates in the future, which de-identified archives have")
@@ -113,7 +117,8 @@ def _set_environment(args: argparse.Namespace) -> None:
     """MONAI Label's settings, for this process and for those it starts; before it is imported."""
     from libra_monai.apps.monailabel.options import Options
 
-    names = ("model", "device", "dtype", "seconds", "queue", "max_upload", "prior_rule", "max_gap", "privacy", "days", "most", "cache")
+    names = ("model", "device", "dtype", "seconds", "queue", "prior_rule", "max_gap", "privacy", "days", "most", "cache")
+    names += ("max_upload", "max_uploads", "audit_size", "audit_keep")
     conf = {name: str(getattr(args, name)) for name in names if getattr(args, name) is not None}
     conf |= {"dated": str(not args.undated).lower(), "store_back": str(args.store_back).lower()}
     if args.model:
@@ -134,6 +139,8 @@ def _set_environment(args: argparse.Namespace) -> None:
     }
     if args.realm:
         os.environ["MONAI_LABEL_AUTH_REALM_URI"] = args.realm.rstrip("/")
+    if args.client:
+        os.environ["MONAI_LABEL_AUTH_CLIENT_ID"] = args.client
 
 
 def _serve(args: argparse.Namespace) -> int:

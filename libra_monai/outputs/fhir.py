@@ -2,7 +2,8 @@
 """Drafts as FHIR R4B: a transaction Bundle of a preliminary DiagnosticReport with its studies, device and provenance.
 
 Conditional creates keep a retry from doubling anything, and from overwriting a report that someone has worked on since.
-No Patient is created: the subject is a reference by identifier. docs/outputs.md lists where this departs from profiles.
+No Patient is created: the subject is a reference by identifier. The report also bears the UIDs it has as DICOM SR, by which a later
+one names it as superseded. docs/outputs.md lists where this departs from profiles.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from libra_monai.outputs.headers import headers_of
 from libra_monai.outputs.identity import LANGUAGE, MANUFACTURER, PRODUCT, device_uid, draft_key, model_of, uuid_of
 from libra_monai.outputs.names import file_name
 from libra_monai.outputs.needs import needs
+from libra_monai.outputs.sr import basic_sr_uid, enhanced_sr_uid
 from libra_monai.outputs.statements import sections_of
 from libra_monai.outputs.writers import plain_text
 from libra_monai.registry import register
@@ -30,6 +32,8 @@ _V2, _V3 = "http://terminology.hl7.org/CodeSystem/v2-", "http://terminology.hl7.
 _URI, _DICOM = "urn:ietf:rfc:3986", "urn:dicom:uid"
 # the extension by which IHE IMR names studies a report compares with
 _ASSOCIATED = "https://profiles.ihe.net/RAD/IMR/StructureDefinition/associatedStudy"
+# the extension of R4 by which a report names the one whose place it takes; it may stand once
+_REPLACES = "http://hl7.org/fhir/StructureDefinition/diagnosticReport-replaces"
 AI_ASSERTED = {"system": f"{_V3}ObservationValue", "code": "AIAST", "display": "Artificial Intelligence asserted"}
 
 _HEAD = f'<!doctype html><html lang="{LANGUAGE[0]}"><meta charset="utf-8">'
@@ -62,7 +66,7 @@ def fhir_bundle(draft: ReportDraft) -> Resource:
     subject, studies, device = _subject(draft, headers), _studies(draft, headers), _device(draft)
     report = _report(draft, headers, key, subject, list(studies), now)
     names = {"report": f"urn:uuid:{uuid_of(*key)}", "device": f"urn:uuid:{uuid_of('fhir', device_uid(draft))}"}
-    provenance = _provenance(names, list(studies), now, str(uuid_of("provenance", *key)))
+    provenance = _provenance(draft, names, list(studies), now, str(uuid_of("provenance", *key)))
     entries = [_entry(names["report"], report)]
     entries += [_entry(url, study | {"subject": subject}) for url, study in studies.items()]
     entries += [_entry(names["device"], device), _put(provenance)]
@@ -88,7 +92,7 @@ def _report(
         "meta": {"security": [AI_ASSERTED], "tag": [_mark(draft)]},
         "language": LANGUAGE[0],
         "text": {"status": "generated", "div": page},
-        "identifier": [{"system": _URI, "value": f"urn:uuid:{uuid_of(*key)}"}],
+        "identifier": [{"system": _URI, "value": f"urn:uuid:{uuid_of(*key)}"}, *_as_objects(draft, headers)],
         "status": "preliminary",
         "category": [{"coding": [{"system": f"{_V2}0074", "code": "RAD", "display": "Radiology"}]}],
         "code": {"coding": [{"system": "http://loinc.org", "code": "18748-4", "display": "Diagnostic imaging study"}]},
@@ -101,13 +105,37 @@ def _report(
             _attachment("text/html", f"{_HEAD}<body>{page}</body></html>\n"),
         ],
     }
-    if len(studies) > 1:
-        report["extension"] = [{"url": _ASSOCIATED, "valueReference": {"reference": url}} for url in studies[1:]]
+    if extensions := _extensions(draft, studies):
+        report["extension"] = extensions
     if current is not None and current.time is not None:
         report["effectiveDateTime"] = _moment(current)
     if current is not None and current.accession:
         report["basedOn"] = [{"type": "ServiceRequest", "identifier": _accession(current)}]
     return report
+
+
+def _extensions(draft: ReportDraft, studies: list[str]) -> list[Resource]:
+    """The studies it compares with, and the report whose place it takes if there is one; of several, Provenance tells."""
+    found: list[Resource] = [{"url": _ASSOCIATED, "valueReference": {"reference": url}} for url in studies[1:]]
+    superseded = _superseded(draft)
+    return found + [{"url": _REPLACES, "valueReference": superseded[0]}] if len(superseded) == 1 else found
+
+
+def _as_objects(draft: ReportDraft, headers: Mapping[str, PictureHeader]) -> list[Resource]:
+    """What the same draft is called as DICOM SR; of pictures without a DICOM header there is none."""
+    if "current" not in headers:
+        return []
+    return [_object(name(draft, headers)) for name in (enhanced_sr_uid, basic_sr_uid)]
+
+
+def _object(sop_uid: str) -> Resource:
+    return {"system": _DICOM, "value": f"urn:oid:{sop_uid}"}
+
+
+def _superseded(draft: ReportDraft) -> list[Resource]:
+    """References to the drafts whose place this one takes, by the UID of their DICOM objects, which their reports bear too."""
+    display = "Earlier automatic draft, not reviewed"
+    return [{"type": "DiagnosticReport", "identifier": _object(one.sop_uid), "display": display} for one in draft.supersedes or ()]
 
 
 def _studies(draft: ReportDraft, headers: Mapping[str, PictureHeader]) -> dict[str, Resource]:
@@ -166,7 +194,7 @@ def _device(draft: ReportDraft) -> Resource:
     }
 
 
-def _provenance(names: Mapping[str, str], studies: list[str], now: str, identifier: str) -> Resource:
+def _provenance(draft: ReportDraft, names: Mapping[str, str], studies: list[str], now: str, identifier: str) -> Resource:
     system = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
     author = {"system": system, "code": "author", "display": "Author"}
     return {
@@ -177,7 +205,10 @@ def _provenance(names: Mapping[str, str], studies: list[str], now: str, identifi
         "recorded": now,
         "activity": {"coding": [{"system": f"{_V3}DataOperation", "code": "CREATE", "display": "create"}]},
         "agent": [{"type": {"coding": [author]}, "who": {"reference": names["device"]}}],
-        "entity": [{"role": "source", "what": {"reference": url}} for url in studies],
+        "entity": [
+            *({"role": "source", "what": {"reference": url}} for url in studies),
+            *({"role": "revision", "what": earlier} for earlier in _superseded(draft)),
+        ],
     }
 
 

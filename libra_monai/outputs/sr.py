@@ -85,6 +85,16 @@ def enhanced_sr_uid(draft: ReportDraft, headers: Mapping[str, PictureHeader]) ->
     return uid_of("sr", *draft_key(draft, headers))
 
 
+def basic_sr_uid(draft: ReportDraft, headers: Mapping[str, PictureHeader]) -> str:
+    """SOP instance UID of the Basic Text SR of a draft, see `draft_key`.
+
+    Args:
+        draft: the draft.
+        headers: view -> header of the pictures it was written from.
+    """
+    return uid_of("basic_sr", *draft_key(draft, headers))
+
+
 def basic_text_sr(draft: ReportDraft) -> Dataset:
     """The draft as Basic Text SR.
 
@@ -96,7 +106,7 @@ def basic_text_sr(draft: ReportDraft) -> Dataset:
     """
     headers = require_headers(draft, "DICOM SR")
     with as_they_are():
-        dataset = _document(headers["current"], draft_key(draft, headers), draft.model, datetime.now())
+        dataset = _document(headers["current"], basic_sr_uid(draft, headers), draft.model, datetime.now())
         for element in content_tree(draft, headers):
             dataset.add(element)
         _add_evidence(dataset, headers)
@@ -104,10 +114,10 @@ def basic_text_sr(draft: ReportDraft) -> Dataset:
     return dataset
 
 
-def _document(current: PictureHeader, key: tuple[str, ...], model: str, now: datetime) -> Dataset:
+def _document(current: PictureHeader, uid: str, model: str, now: datetime) -> Dataset:
     """A Basic Text SR without content."""
     series = uid_of("series", "basic_sr", current.study_uid, model)
-    dataset = begin(current, BASIC_TEXT_SR, uid_of("basic_sr", *key), series, BASIC_NUMBER, now)
+    dataset = begin(current, BASIC_TEXT_SR, uid, series, BASIC_NUMBER, now)
     dataset.Modality, dataset.SeriesDescription = "SR", SERIES
     dataset.ReferencedPerformedProcedureStepSequence = Sequence()
     dataset.ContentDate, dataset.ContentTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"

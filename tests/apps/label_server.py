@@ -18,19 +18,21 @@ def label_server(studies: Path, home: Path, model, upload: int = 64 << 20, refre
 
     from libra_monai.apps.monailabel.learning.reports import ReportStore
     from libra_monai.apps.monailabel.server import routes
+    from libra_monai.apps.monailabel.server.audit import AuditFile
     from libra_monai.apps.monailabel.server.context import Context, StudiesAndUploads, keeping
     from libra_monai.apps.monailabel.server.security import Guard, Limits
     from libra_monai.apps.monailabel.server.service import DraftService
     from libra_monai.apps.monailabel.server.uploads import Uploads
     from libra_monai.apps.monailabel.sources.local import LocalStudies
 
+    home.mkdir(parents=True, exist_ok=True)
     reports, uploads = ReportStore(home / "reports"), Uploads(home / "uploads")
     drafts = DraftService(model, keeping(reports), **service)
     app = FastAPI()
     found = LocalStudies(studies, home, refresh=refresh, dated=False)
     context = Context(drafts, StudiesAndUploads(found, uploads), reports, home, uploads)
     routes.attach(app, context)
-    guarded = Guard(app, Limits(upload=upload, audit=home / "audit.jsonl"))
+    guarded = Guard(app, Limits(upload=upload, audit=AuditFile(home)))
     try:
         with TestClient(guarded, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)) as client:
             client.context = context

@@ -220,3 +220,22 @@ def test_nothing_is_stored_where_it_was_not_allowed(tiny, phantom, records):
 def test_a_kept_draft_without_its_mark_is_not_written_again():
     with pytest.raises(ConfigError, match="does not say that nobody has reviewed it"):
         draft_of({"marks": [], "prior_used": False, "model": "m 1"}, {}, "/")
+
+
+def test_a_draft_that_was_followed_by_another_is_not_stored_in_its_place(tmp_path):
+    fastapi = pytest.importorskip("fastapi", reason="the label app is not installed: run libra-monai label --install")
+    from fastapi.testclient import TestClient
+
+    from libra_monai.apps.monailabel.learning.reports import ReportStore
+    from libra_monai.apps.monailabel.server.context import Context
+    from libra_monai.apps.monailabel.sources.store_back import attach
+
+    reports, app = ReportStore(tmp_path), fastapi.FastAPI()
+    for uid in ("2.25.1", "2.25.2"):
+        reports.save("s1", "original", {"uid": uid, "findings": "Clear.", "impression": None})
+    with Answers() as server:
+        context = Context(None, None, reports)
+        attach(app, context, StoreBack(WebArchive(Peer(url=server.url)), allowed=True))
+        answer = TestClient(app).post("/libra/stored/s1", params={"draft": "2.25.1"})
+        assert answer.status_code == 409 and "has been drafted again since. Open it again" in answer.json()["detail"]
+        assert context.stores_back and not server.asked

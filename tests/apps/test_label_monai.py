@@ -161,3 +161,63 @@ def test_a_batch_drafts_all_and_says_what_failed(server):
     assert set(found) == set(server.images)
     failed = [image for image, draft in found.items() if "error" in draft]
     assert len(failed) >= 1 and "does not exist" in found[failed[-1]]["error"] and any("findings" in draft for draft in found.values())
+
+
+def _batch(server, **params):
+    """The end of a batch, and how many processes MONAI Label's own tasks had meanwhile."""
+    import time
+
+    import psutil
+
+    begun = server.post(f"/batch/infer/{MODEL}", json=params)
+    assert begun.status_code == 200, begun.text
+    children, end = 0, time.monotonic() + 120
+    while (told := server.get("/batch/infer").json())["status"] not in ("DONE", "ERROR", "STOPPED"):
+        children = max(children, len(psutil.Process().children()))
+        assert time.monotonic() < end, told
+        time.sleep(0.05)
+    assert told["id"] == begun.json()["id"]
+    return told, children
+
+
+def test_a_batch_over_http_drafts_with_the_model_that_serves_and_loads_none(server, monkeypatch):
+    loads, reports = [], server.instance.reports
+    monkeypatch.setattr("libra_monai.apps.monailabel.app.load_pretrained", lambda *given: loads.append(given))
+    before = {image: len(reports.versions(image, "original")) for image in server.images}
+    (server.studies / "q/c.dcm").rename(server.studies / "gone")
+    try:
+        told, children = _batch(server, prompt="impression")
+    finally:
+        (server.studies / "gone").rename(server.studies / "q/c.dcm")
+    assert told["status"] == "DONE" and told["details"][-1] == "3 of 3, 1 failed", told
+    assert (loads, children) == ([], 0)
+    drafted_now = [image for image in server.images if len(reports.versions(image, "original")) > before[image]]
+    assert sorted([*told["failed"], *drafted_now]) == sorted(server.images)
+    assert server.get("/batch/infer", params={"all": True}).json()[-1] == told
+    assert server.get("/batch/infer", params={"check_if_running": True}).status_code == 404
+    assert server.post("/batch/infer/chest_xray").status_code == 404
+
+
+def test_a_batch_is_stopped_in_the_middle_of_a_draft_and_there_is_one_at_a_time(server):
+    begun = server.post(f"/batch/infer/{MODEL}", json={"decoding": "published"}).json()
+    second = server.post(f"/batch/infer/{MODEL}")
+    assert second.status_code == 429 and "A batch is running" in second.json()["detail"]
+    stopped = server.delete("/batch/infer").json()
+    assert (stopped["id"], stopped["status"]) == (begun["id"], "STOPPED") and "3 of 3" not in str(stopped["details"])
+    assert server.delete("/batch/infer").json() is None
+    assert server.get("/batch/infer").json()["status"] == "STOPPED"
+
+
+def test_sessions_of_monai_label_share_the_room_of_uploads_and_leave_nothing_when_refused(server, monkeypatch):
+    import tempfile
+    from pathlib import Path
+
+    quota, picture = server.instance.uploads.quota, (server.studies / "q/c.dcm").read_bytes()
+    used = quota.used
+    kept = server.put("/session/", files={"files": ("c.dcm", picture)}).json()["session_id"]
+    assert quota.used == used + len(picture)
+    monkeypatch.setattr(quota, "most_bytes", quota.used + len(picture) - 1)
+    refused = server.put("/session/", files={"files": ("c.dcm", picture)})
+    assert refused.status_code == 507 and "does not fit" in refused.json()["detail"] and "--max-uploads" in refused.json()["detail"]
+    assert not [path for path in Path(tempfile.gettempdir()).rglob("*.dcm")]
+    assert server.delete(f"/session/{kept}").status_code == 200 and quota.used == used

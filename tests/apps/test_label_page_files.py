@@ -50,7 +50,7 @@ def test_every_file_of_the_page_is_used_and_goes_into_the_wheel():
 
 
 def test_every_element_a_script_asks_for_is_in_its_page():
-    shared = ["study.js", "app.js"], ["reader-study.js"]
+    shared = ["study.js", "store.js", "app.js"], ["reader-study.js"]
     for scripts, page in zip(shared, ("index.html", "reader-study.html"), strict=True):
         ids = set(re.findall(r'\bid="([\w-]+)"', (PAGE / page).read_text(encoding="utf-8")))
         asked = {name for script in scripts for name in re.findall(r'\bat\("([\w-]+)"\)', (PAGE / script).read_text(encoding="utf-8"))}

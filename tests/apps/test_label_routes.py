@@ -45,6 +45,7 @@ def test_the_worklist_has_every_study_newest_first_with_the_prior_of_the_rule(se
     told = server.get("/libra/worklist").json()
     assert told["mark"].startswith("AUTOMATICALLY GENERATED") and told["model"]["synthetic"] is True
     assert told["prompts"][0] == "findings" and told["decodings"][0] == "greedy"
+    assert told["stores_back"] is False  # a folder is no archive
 
 
 def test_a_draft_is_the_one_of_the_command_line(server, studies, phantom, tmp_path, capsys):

@@ -12,6 +12,7 @@ import pytest
 from pydicom import dcmread
 
 from libra_monai.outputs import write_draft
+from libra_monai.types import DocumentReference
 
 
 def _bundle(draft, folder):
@@ -62,6 +63,36 @@ def test_sending_it_twice_doubles_nothing_and_overwrites_no_report(pair, tmp_pat
     assert once["entry"][-1]["request"]["method"] == "PUT"
     other = _bundle(replace(pair, model="other 1"), tmp_path / "other")
     assert [a["request"] == b["request"] for a, b in zip(once["entry"], other["entry"])] == [False, True, True, False, False]
+
+
+def test_a_draft_names_those_whose_place_it_takes_by_an_identifier_they_bear(pair, tmp_path):
+    from fhir.resources.R4B.bundle import Bundle
+
+    document = dcmread(write_draft(replace(pair, supersedes=()), tmp_path, ["sr"])[0])
+    first = _bundle(replace(pair, supersedes=()), tmp_path / "first")
+    uids = [getattr(document, f"{name}UID") for name in ("SOPClass", "SOPInstance", "SeriesInstance", "StudyInstance")]
+    named = DocumentReference(*map(str, uids))
+    second = _bundle(replace(pair, supersedes=(named,)), tmp_path / "second")
+    Bundle.model_validate(second)
+    replaced = [one for one in second["entry"][0]["resource"]["extension"] if one["url"].endswith("diagnosticReport-replaces")]
+    reference = replaced[0]["valueReference"]
+    assert len(replaced) == 1 and reference["type"] == "DiagnosticReport"
+    assert reference["identifier"] in first["entry"][0]["resource"]["identifier"][1:]  # not what it is created by
+    assert reference["identifier"] not in second["entry"][0]["resource"]["identifier"]
+    revised = lambda bundle: [one["what"] for one in bundle["entry"][-1]["resource"]["entity"] if one["role"] == "revision"]  # noqa: E731
+    assert revised(second) == [reference] and revised(first) == []
+    assert "replaces" not in json.dumps(first) and second["entry"][0]["request"] != first["entry"][0]["request"]
+    two = _bundle(replace(pair, supersedes=(named, replace(named, sop_uid="2.25.7"))), tmp_path / "two")
+    Bundle.model_validate(two)
+    assert "replaces" not in json.dumps(two["entry"][0]) and len(revised(two)) == 2  # the extension may stand once
+
+
+@pytest.mark.parametrize("kind", ["sr", "basic_sr"])
+def test_the_report_bears_the_uid_of_the_same_draft_as_sr(pair, from_png, tmp_path, kind):
+    document = dcmread(write_draft(pair, tmp_path, [kind])[0])
+    told = {"system": "urn:dicom:uid", "value": f"urn:oid:{document.SOPInstanceUID}"}
+    assert told in _bundle(pair, tmp_path)["entry"][0]["resource"]["identifier"]
+    assert len(_bundle(from_png, tmp_path / "png")["entry"][0]["resource"]["identifier"]) == 1
 
 
 def test_size_and_hash_of_the_presented_forms_are_right(pair, tmp_path):

@@ -37,15 +37,17 @@ EVIL = "<img src=x onerror=\"window.hurt=1\"> <script>window.hurt=1</script> &am
 
 
 class Server:
-    """`libra-monai label` on a folder of phantom studies."""
+    """`libra-monai label` on a folder of phantom studies, or on an archive with its own files beside the folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, archive: str | None = None, *words: str) -> None:
         self.folder, self.log = folder, folder.parent / "server.log"
+        self.words = ["--studies", archive or str(folder), *words]
+        self.home = {"HOME": str(folder.parent)} if archive else {}
 
     def __enter__(self) -> Server:
-        words = [sys.executable, "-m", "libra_monai", "label", "--studies", str(self.folder), "--port", "0"]
+        words = [sys.executable, "-m", "libra_monai", "label", *self.words, "--port", "0"]
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            self.process = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1", **self.home})
         end = time.monotonic() + 120
         while not (found := re.search(r"http://127\.0\.0\.1:\d+/libra/", self.log.read_text())):
             if self.process.poll() is not None or time.monotonic() > end:
@@ -442,6 +444,12 @@ def test_a_server_that_wants_to_know_who_asks_gets_a_token(server, page):
     assert "secret" not in page.run("JSON.stringify([Object.entries(sessionStorage), Object.entries(localStorage)])")
     page.run("sessionStorage.clear()")
     page.events[:] = [event for event in page.events if "401" not in json.dumps(event.get("params", ""))]  # the refusals
+
+
+def test_drafts_of_a_folder_have_no_archive_to_be_stored_in(page):
+    page.press("d")
+    page.wait(DRAFTED)
+    assert page.run("[...document.querySelectorAll('#draft-about, #store')].map((one) => one.checkVisibility())") == [True, False]
 
 
 def test_nothing_is_fetched_from_elsewhere(server, page):

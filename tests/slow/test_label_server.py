@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -11,10 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,12 +20,12 @@ pytest.importorskip("monailabel", reason="MONAI Label is not installed: run libr
 
 import httpx
 
+from tests.apps.label_realm import realm
 from tests.apps.label_server import drafted
 from tests.data.studies_made import at, write_dicom
 
 pytestmark = pytest.mark.slow
 MODEL = "/infer/chest_xray_report"
-REALM = "/realms/reading"
 
 
 def _free():
@@ -62,48 +59,6 @@ def started(words, log, port, **env):
 
 def _label(studies, port, *words):
     return [sys.executable, "-m", "libra_monai", "label", "--studies", str(studies), "--port", str(port), "--device", "cpu", "--undated", *words]
-
-
-@contextmanager
-def realm():
-    """A realm on loopback that serves its key; gives its address and signs tokens."""
-    import jwt
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    keys = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    public = keys.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            told = {"public_key": base64.b64encode(public).decode(), "token_endpoint": f"http://127.0.0.1:{self.server.server_port}/token"}
-            self._answer(200, told)
-
-        def do_POST(self):
-            asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            right = "password=right" in asked and "grant_type=password" in asked
-            self._answer(200 if right else 401, {"access_token": sign("monailabel-user")["Authorization"].split()[1], "token_type": "bearer"} if right else {})
-
-        def _answer(self, status, told):
-            body = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    def sign(*roles, key=keys, lasts=600, **more):
-        told = {"preferred_username": "reader", "realm_access": {"roles": list(roles)}, "exp": time.time() + lasts, **more}
-        return {"Authorization": f"Bearer {jwt.encode(told, key, algorithm=more.pop('algorithm', 'RS256'))}"}
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}{REALM}", sign, rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    finally:
-        server.shutdown()
 
 
 @pytest.fixture
@@ -143,6 +98,7 @@ def test_a_killed_server_starts_again_with_all_reports_and_then_wants_tokens(stu
             ({"Authorization": "Bearer nonsense"}, 401, "not one of this server's realm"),
             (stranger, 401, "not one of this server's realm"),
             (sign("monailabel-user", lasts=-60), 401, "too old"),
+            (sign("monailabel-user", azp="another"), 401, "given to another application"),
             (sign("visitor"), 403, "monailabel-user"),
             (user, 200, image),
         ):

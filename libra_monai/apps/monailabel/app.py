@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The app as MONAI Label 0.8.5 sees it: its tasks, its store, and the routes and the guard around its server.
 
-MONAI Label makes an app in the server, and others in child processes for training, scoring and batches. Only the server's loads the
-model at once and answers requests.
+MONAI Label makes an app in the server, and others in child processes for training and scoring. Only the server's loads the model, and
+answers requests and batches with it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.utils.sessions import Sessions
 
 from libra_monai import __version__, paths
+from libra_monai.apps.monailabel import batches
+from libra_monai.apps.monailabel.batches import Batches
 from libra_monai.apps.monailabel.datastore import LabelDatastore
 from libra_monai.apps.monailabel.infer import DESCRIPTION, OneByOne, ReportInfer
 from libra_monai.apps.monailabel.learning import approval
@@ -38,10 +40,13 @@ from libra_monai.apps.monailabel.learning.training import Learning, resume, trai
 from libra_monai.apps.monailabel.options import Options
 from libra_monai.apps.monailabel.readers import reader_study
 from libra_monai.apps.monailabel.server import auth, routes
+from libra_monai.apps.monailabel.server.audit import AuditFile
 from libra_monai.apps.monailabel.server.context import MODEL, Context, StudiesAndUploads, keeping
 from libra_monai.apps.monailabel.server.places import home_of
+from libra_monai.apps.monailabel.server.quota import Quota
 from libra_monai.apps.monailabel.server.security import Guard, Limits, unexpected
 from libra_monai.apps.monailabel.server.service import DraftService
+from libra_monai.apps.monailabel.server.sessions import CountedSessions
 from libra_monai.apps.monailabel.server.threads import run_in_threads
 from libra_monai.apps.monailabel.server.uploads import Uploads
 from libra_monai.apps.monailabel.sources import store_back
@@ -89,9 +94,10 @@ class LibraApp(MONAILabelApp):
         check_writable(self.home, "the app's folder")
         self.home.chmod(0o700)
         self.reports = ReportStore(self.home / "reports")
-        self.uploads = Uploads(self.home / "uploads")
+        self.uploads = Uploads(self.home / "uploads", quota=Quota(int(self.options.max_uploads * (1 << 30))))
         self.base = Path(self.options.model or paths.tiny_model())
         self._service: DraftService | None = None
+        self._batches: Batches | None = None
         self._passing: str | None = None
         self._loading, self._stop = threading.Lock(), threading.Event()
         super().__init__(app_dir, studies, conf, "Libra-MONAI", DESCRIPTION, __version__, ["report"])
@@ -105,9 +111,8 @@ class LibraApp(MONAILabelApp):
                 served = approval.served_folder(self.home, self.base)
                 options = self.options
                 self._service = DraftService(served, keeping(self.reports), options.seconds, options.queue, load=self._load)
-        roles = (settings.MONAI_LABEL_AUTH_ROLE_USER, settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
-        reader, writer = map(RBAC, roles)
-        return Context(self._service, self.all_studies, self.reports, self.home, self.uploads, reader, writer, self._session)
+        roles = (settings.MONAI_LABEL_AUTH_ROLE_USER, settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR, settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
+        return Context(self._service, self.all_studies, self.reports, self.home, self.uploads, *map(RBAC, roles), self._session)
 
     def init_datastore(self) -> LabelDatastore:
         """Studies and reports; also sets `all_studies`."""
@@ -144,6 +149,18 @@ class LibraApp(MONAILabelApp):
         _, draft = self._infers[MODEL](request)
         return {"label": draft["image"], "tag": "original", "file": None, "params": draft}
 
+    def async_batch_infer(self, model: str, images: str, params: dict[str, Any] | None = None) -> Any:
+        """A batch in the server, by the model it has; MONAI Label's own would start a process that loads another.
+
+        Args:
+            model: the one there is.
+            images: `all`, `labeled` or `unlabeled`.
+            params: further parts of the request.
+        """
+        if self._batches is None:
+            return super().async_batch_infer(model, images, params)
+        return self._batches.start({"model": model, "images": images, **(params or {})})
+
     def on_init_complete(self) -> None:
         """In the server: load the model, put our routes first, watch the door, go on with a training that was begun."""
         from monailabel.app import app
@@ -167,6 +184,8 @@ class LibraApp(MONAILabelApp):
         auth.protect(app)
         reader_study.attach(app, context)
         routes.attach(app, context)
+        self._batches = Batches(context, lambda request: OneByOne().get_images(request, self.datastore()))
+        batches.attach(app, self._batches)
         archive = getattr(self.all_studies.studies, "archive", None)
         if archive is not None:
             store_back.attach(app, context, store_back.StoreBack(archive, self.options.store_back))
@@ -176,7 +195,8 @@ class LibraApp(MONAILabelApp):
             return self.info()  # in a thread: it counts studies, which may mean asking an archive
 
         app.router.routes.insert(0, app.router.routes.pop())
-        limits = Limits(settings.MONAI_LABEL_AUTH_ENABLE, self.options.max_upload << 20, self.home / "audit.jsonl")
+        audit = AuditFile(self.home, int(self.options.audit_size * (1 << 20)), self.options.audit_keep)
+        limits = Limits(settings.MONAI_LABEL_AUTH_ENABLE, self.options.max_upload << 20, audit)
         app.add_exception_handler(LibraError, _told)
         app.add_exception_handler(MONAILabelException, _told)
         app.add_exception_handler(json.JSONDecodeError, _no_json)
@@ -187,6 +207,8 @@ class LibraApp(MONAILabelApp):
     def close(self) -> None:
         """End what runs beside the server; a training saves, and goes on with the next one."""
         self._stop.set()
+        if self._batches is not None:
+            self._batches.stop()
         halt_trainings(self.home)
         if self._service is not None:
             self._service.close()
@@ -219,7 +241,7 @@ class LibraApp(MONAILabelApp):
 
     def _load_sessions(self, load: bool = False) -> Sessions | None:
         path = settings.MONAI_LABEL_SESSION_PATH or str(self.home / "sessions")  # not the user's cache folder: it is patients' data
-        return Sessions(path, settings.MONAI_LABEL_SESSION_EXPIRY) if load else None
+        return CountedSessions(path, settings.MONAI_LABEL_SESSION_EXPIRY, self.uploads.quota) if load else None
 
     def _session(self, session_id: str) -> Path | None:
         found = self.sessions().get_session(session_id) if self.sessions() is not None else None

@@ -25,6 +25,9 @@ class Options:
         seconds: time limit of a draft from its start.
         queue: drafts that may wait.
         max_upload: megabytes of an upload.
+        max_uploads: gigabytes of all uploads together.
+        audit_size: megabytes at which the audit file is put aside.
+        audit_keep: files put aside that are kept.
         prior_rule, max_gap: how priors are chosen, see `PriorRule`.
         dated: False trusts dates in the future, which de-identified archives have.
         privacy: of the studies: `identifiable`, `de-identified` or `synthetic`.
@@ -43,6 +46,9 @@ class Options:
     seconds: float = 120.0
     queue: int = 256
     max_upload: int = 256
+    max_uploads: float = 10.0
+    audit_size: float = 64.0
+    audit_keep: int = 8
     prior_rule: str = "default"
     max_gap: float | None = None
     dated: bool = True
@@ -54,7 +60,7 @@ class Options:
     cache: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("seconds", "queue", "max_upload", "refresh", "cache"):
+        for name in ("seconds", "queue", "max_upload", "max_uploads", "audit_size", "audit_keep", "refresh", "cache"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "Give a number above 0.")
         if self.privacy not in PRIVACY:

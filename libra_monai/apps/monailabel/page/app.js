@@ -4,6 +4,7 @@
 import { ask, upload } from "./api.js";
 import { Keys, keepMarkInSight, toggleHelp } from "./keys.js";
 import { say } from "./notice.js";
+import { StoreBack } from "./store.js";
 import { OpenStudy } from "./study.js";
 import { copy, element, plainText, setMarks } from "./text.js";
 import { viewersOfPage, viewingKeys } from "./viewer.js";
@@ -14,6 +15,7 @@ const at = (id) => document.getElementById(id);
 const viewers = viewersOfPage();
 const worklist = new Worklist(at("worklist"), at("filter"), at("counts"), (id) => study.open(id));
 const study = new OpenStudy(viewers, worklist, say);
+const storeBack = new StoreBack(study, say);
 
 /** Everything the server says at first; called again by the reader if the server was away. */
 async function load() {
@@ -25,6 +27,7 @@ async function load() {
     choices("prompt", told.prompts);
     choices("decoding", told.decodings);
     at("readers").hidden = !(await ask("GET", "reader-study")).studies.length;
+    storeBack.allow(told.stores_back);
     worklist.take(told.studies);
     if (study.id === null) worklist.step(0);
   } catch (error) {

@@ -24,6 +24,7 @@ export class OpenStudy {
     this.waiting = new Map(); // study -> what the reader typed and did not save
     this.jobs = new Map(); // study -> {job, text, running, failed}
     this.clock = new Clock();
+    this.shown = () => {}; // called when another draft is on screen, or none
     worklist.unsaved = (id) => (id === this.id ? this.edited() : this.waiting.has(id));
     for (const name of SECTIONS) at(name).addEventListener("input", () => this.typed());
     at("priors").addEventListener("change", () => this.choosePrior());
@@ -199,6 +200,7 @@ export class OpenStudy {
     at("legend").hidden = !draft;
     at("legend").replaceChildren(...(draft ? legendNodes(draft) : []));
     at("copy").disabled = at("restore").disabled = !draft;
+    this.shown();
     this.showTally();
   }
 

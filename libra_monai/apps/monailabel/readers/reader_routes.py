@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from libra_monai.apps.monailabel.readers.reader_results import agreement_csv, answers_csv, results
 from libra_monai.apps.monailabel.readers.reader_study import CASES, ERRORS, ReaderStudy, check_name
+from libra_monai.apps.monailabel.readers.reader_users import CodeTaken, claim
 from libra_monai.errors import ConfigError
 from libra_monai.outputs.change_words import change_pattern
 from libra_monai.outputs.evidence_marks import LEVELS
@@ -86,14 +87,17 @@ def router(root: Path, reader: Callable[..., Any], writer: Callable[..., Any]) -
         return {"studies": studies.names()}
 
     @routes.get("/reader-study/{name}", dependencies=reads)
-    def cases(name: str, reader: Annotated[str, Query(max_length=64)]) -> dict[str, Any]:
+    def cases(name: str, reader: Annotated[str, Query(max_length=64)], asking: Request) -> dict[str, Any]:
         study = studies.find(name)
         _or_status(422, lambda: check_name(reader, "reader"))
+        _claim(study, reader, asking)
         return _or_status(409, lambda: _cases(study, reader))
 
     @routes.put("/reader-study/{name}/answers/{case:path}", dependencies=writes)
-    def answer(name: str, case: str, given: Answer) -> dict[str, Any]:
+    def answer(name: str, case: str, given: Answer, asking: Request) -> dict[str, Any]:
         study = studies.find(name)
+        _or_status(422, lambda: check_name(given.reader, "reader"))
+        _claim(study, given.reader, asking)
         kept = _or_status(
             422, lambda: study.answer(given.reader, case, given.preference, given.errors, given.seconds, given.comment)
         )
@@ -112,6 +116,19 @@ def router(root: Path, reader: Callable[..., Any], writer: Callable[..., Any]) -
         return _table(agreement_csv(_finished(studies.find(name))), f"{name}-agreement.csv")
 
     return routes
+
+
+def _claim(study: ReaderStudy, reader: str, asking: Request) -> None:
+    """Refuse a code that is another user's; where authentication is off there are no users, and anybody may use any code."""
+    user = getattr(asking.state, "user", None)
+    if user is None:
+        return
+    try:
+        claim(study.folder, reader, user)
+    except CodeTaken as error:
+        raise HTTPException(403, str(error)) from error
+    except ConfigError as error:
+        raise HTTPException(409, str(error)) from error
 
 
 def _cases(study: ReaderStudy, reader: str) -> dict[str, Any]:

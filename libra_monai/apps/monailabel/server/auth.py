@@ -2,11 +2,13 @@
 """Who a request is from, by MONAI Label's own mechanism: a token signed by a realm outside, roles from the token.
 
 MONAI Label 0.8.5 checks tokens without naming the algorithms it allows, which the library it calls refuses since its version 2, so
-every token would be wrong. Its dependency is replaced by one that names them; settings, key, roles and routes are its own.
+every token would be wrong. It also takes tokens that the realm signed for other applications. Its dependency is replaced by one that
+names algorithms and asks for whom a token is; settings, key, roles and routes are its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import jwt
@@ -105,9 +107,26 @@ def user_of(token: str) -> auth.User:
         raise HTTPException(401, "The token is too old. Get a new one by POST /auth/token.", _BEARER) from None
     except jwt.PyJWTError:
         raise HTTPException(401, "The token is not one of this server's realm. Get one by POST /auth/token.", _BEARER) from None
+    client = settings.MONAI_LABEL_AUTH_CLIENT_ID
+    if client and not meant_for(told, client):
+        remedy = f"Get one by POST /auth/token, or start the server with --client, the name of the realm's client for it ('{client}' now)."
+        raise HTTPException(401, f"The token was given to another application of the realm. {remedy}", _BEARER)
     names = (settings.MONAI_LABEL_AUTH_TOKEN_USERNAME, settings.MONAI_LABEL_AUTH_TOKEN_EMAIL, settings.MONAI_LABEL_AUTH_TOKEN_NAME)
     username, email, name = (told.get(one) for one in names)
     return auth.User(username=str(username or told.get("sub") or "unknown"), email=email, name=name, roles=_roles(told))
+
+
+def meant_for(told: Mapping[str, Any], client: str) -> bool:
+    """Whether a token is for a client: one of its audience, or the party it was given to.
+
+    Keycloak's access tokens have the audience `account` unless a mapper adds another, and name the client as `azp`.
+
+    Args:
+        told: what the token says.
+        client: name of this server in the realm.
+    """
+    audience = told.get("aud")
+    return told.get("azp") == client or client in (audience if isinstance(audience, list) else [audience])
 
 
 def _roles(told: dict[str, Any]) -> list[str]:

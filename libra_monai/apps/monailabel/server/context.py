@@ -37,7 +37,9 @@ class Context:
         uploads: sessions; None takes none.
         reader: dependency of routes that read; raises if the user may not.
         writer: dependency of routes that keep something.
+        admin: dependency of routes that keep the server busy for long.
         session: path of a session of MONAI Label by its id; None where there is none.
+        stores_back: drafts may be stored in the archive they came from.
     """
 
     service: DraftService
@@ -47,7 +49,9 @@ class Context:
     uploads: Uploads | None = None
     reader: Callable[..., Any] = anyone
     writer: Callable[..., Any] = anyone
+    admin: Callable[..., Any] = anyone
     session: Callable[[str], Path | None] = field(default=lambda session_id: None)
+    stores_back: bool = False
 
 
 class StudiesAndUploads:

@@ -19,6 +19,7 @@ from libra_monai import paths
 from libra_monai.apps.monailabel.learning.reports import CORRECTED, ORIGINAL
 from libra_monai.apps.monailabel.server.context import Context, state_of
 from libra_monai.apps.monailabel.server.pictures import SIDE, fitted
+from libra_monai.apps.monailabel.server.quota import UploadsFull
 from libra_monai.apps.monailabel.server.security import checked_id
 from libra_monai.apps.monailabel.server.service import DECODING, DONE, PROMPTS, DraftRequest, Job, QueueFull, UnknownJob
 from libra_monai.apps.monailabel.sources.studies import AUTO, UnknownStudy
@@ -26,7 +27,7 @@ from libra_monai.apps.peers import PeerError
 from libra_monai.errors import LibraError, StudyError
 
 PAGE = Path(__file__).resolve().parents[1] / "page"
-_STATUS = ((UnknownStudy, 404), (UnknownJob, 404), (QueueFull, 503), (PeerError, 502))
+_STATUS = ((UnknownStudy, 404), (UnknownJob, 404), (QueueFull, 503), (PeerError, 502), (UploadsFull, 507))
 
 
 class Asked(BaseModel):
@@ -224,7 +225,8 @@ def _worklist(context: Context) -> dict[str, Any]:
     service = context.service
     presets = {"prompts": [service.prompt, *(name for name in PROMPTS if name != service.prompt)]}
     others = [name for name in service.decodings if name != DECODING]
-    return {"studies": studies, "model": service.model, "mark": service.mark, **presets, "decodings": [DECODING, *others]}
+    told = {"studies": studies, "model": service.model, "mark": service.mark, **presets, "decodings": [DECODING, *others]}
+    return {**told, "stores_back": context.stores_back}
 
 
 def _study(context: Context, image_id: str) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 """Who may ask, how much may be sent, and a line in the audit file for every request.
 
 Without authentication only this machine is answered, and only under its own name: a page of a stranger, open in the same browser,
-gets nothing. Bodies are counted and refused before they are kept. Audit lines name studies by a hash, never a patient.
+gets nothing. Bodies are counted and refused before they are kept. Audit lines name studies by a keyed hash, never a patient.
 """
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import json
 import logging
@@ -16,12 +15,11 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from libra_monai.apps.monailabel.server.audit import AuditFile
 from libra_monai.errors import ConfigError
-from libra_monai.files import append_jsonl
 
 logger = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
@@ -77,11 +75,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def hashed(image_id: str) -> str:
-    """What audit lines call a study; `sha256` of its id, 16 letters."""
-    return hashlib.sha256(image_id.encode()).hexdigest()[:16]
-
-
 def unexpected(error: Exception) -> str:
     """The sentence of an error nobody foresaw; not its text, which may quote what was sent."""
     return f"unexpected error {type(error).__name__}. Look at the server's log, and report it."
@@ -94,12 +87,12 @@ class Limits:
     Args:
         authenticated: every request brings a token, so others than this machine may ask.
         upload: bytes of a body with files.
-        audit: file of audit lines; None writes none.
+        audit: takes a line for every request; None writes none.
     """
 
     authenticated: bool = False
     upload: int = 256 << 20
-    audit: Path | None = None
+    audit: AuditFile | None = None
 
 
 class Guard:
@@ -169,7 +162,8 @@ class Guard:
         return None
 
     def _note(self, scope: Scope, passage: _Passage) -> None:
-        if self.limits.audit is None:
+        audit = self.limits.audit
+        if audit is None:
             return
         route = getattr(scope.get("route"), "path", None)
         asked, state = parse_qs(scope.get("query_string", b"").decode("latin-1")), scope.get("state") or {}
@@ -181,13 +175,13 @@ class Guard:
             "user": state.get("user"),
             "method": scope["method"],
             "route": route,  # with the names of its parts, not what stood there
-            "study": hashed(str(named)) if named else None,
+            "study": audit.name_of(str(named)) if named else None,
             "status": passage.status,
             "bytes": passage.received,
             "seconds": round(time.monotonic() - passage.began, 3),
         }
         try:
-            append_jsonl(self.limits.audit, [line])
+            audit.add(line)
         except OSError as error:
             logger.error("the audit line cannot be written (%s)", error.strerror)
 

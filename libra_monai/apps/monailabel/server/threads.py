@@ -15,7 +15,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-_ROUTES = ("activelearning", "batch_infer", "datastore", "scoring", "session", "train")  # the others wait, or take no time
+_ROUTES = ("activelearning", "datastore", "scoring", "session", "train")  # the others wait, or take no time
 
 
 def run_in_threads(app: FastAPI) -> None:

@@ -2,13 +2,15 @@
 """Studies that come by upload: a session of one picture, or of a picture and its prior.
 
 A file is looked at before it is kept, by the input gate every study passes. Two files of two patients are refused. Names of
-the files sent are not used. Sessions are deleted after a day, and are not in the worklist: who has the id has the study.
+the files sent are not used. All sessions together have a bounded room. They are deleted after a day, and are not in the worklist: who
+has the id has the study.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import threading
 import time
@@ -17,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from libra_monai.apps.monailabel.server.quota import Quota, bytes_of
 from libra_monai.apps.monailabel.sources.studies import Entry, EntryStudies, moment_of
 from libra_monai.data.request import file_record, speaks_against
 from libra_monai.data.sources.headers import Header, NotUsed, read_header
@@ -34,14 +37,17 @@ class Uploads(EntryStudies):
     Args:
         root: folder of the sessions; made with the first.
         keep: hours after which a session is deleted.
+        quota: room of all of them; None is ten gigabytes.
     """
 
-    def __init__(self, root: str | Path, keep: float = 24.0) -> None:
+    def __init__(self, root: str | Path, keep: float = 24.0, quota: Quota | None = None) -> None:
         super().__init__(str(Path(root).resolve()))
-        self.keep = keep
+        self.keep, self.quota = keep, quota or Quota()
         self._changing = threading.Lock()
         self.clean()
         folders = sorted(Path(self.root).glob(f"{PREFIX}*")) if Path(self.root).is_dir() else []
+        for folder in folders:
+            self.quota.hold(folder.name, bytes_of(folder))
         self._entries = {folder.name: _entry(folder, _files(folder)) for folder in folders if _files(folder)}
 
     def ids(self) -> list[str]:
@@ -60,11 +66,17 @@ class Uploads(EntryStudies):
         Raises:
             ConfigError: too few or too many files, or pictures of two patients.
             StudyError: a file cannot be drafted from.
+            UploadsFull: there is no room.
         """
         self.clean()
         if not 1 <= len(streams) <= len(VIEWS):
             raise ConfigError(f"{len(streams)} files were sent", "Send one picture, or the current one and its prior.")
         name = name or f"{PREFIX}{uuid.uuid4().hex}"
+        with self.quota.room(name, sum(map(_size, streams))):
+            return self._add(streams, name, ordered)
+
+    def _add(self, streams: Sequence[BinaryIO], name: str, ordered: bool) -> tuple[str, str | None]:
+        """Keep a session that has room."""
         folder, coming = Path(self.root) / name, Path(self.root) / f".coming-{uuid.uuid4().hex}"
         coming.mkdir(parents=True, mode=0o700)
         try:
@@ -112,6 +124,7 @@ class Uploads(EntryStudies):
             if age > limit * 3600:
                 with self._changing:
                     shutil.rmtree(folder, ignore_errors=True)
+                    self.quota.free(folder.name)
                     self._entries = {name: entry for name, entry in self._entries.items() if name != folder.name}
 
 
@@ -158,6 +171,14 @@ def _in_order(files: list[Path]) -> list[Path]:
     if None in times or times[0] == times[1]:
         raise ConfigError("nothing tells which of the two pictures is the prior", "Name the files current and prior.")
     return files if times[0] > times[1] else files[::-1]
+
+
+def _size(stream: BinaryIO) -> int:
+    """Bytes of what was sent; it lies in memory or in a temporary file."""
+    stream.seek(0, os.SEEK_END)
+    size = stream.tell()
+    stream.seek(0)
+    return size
 
 
 def _kept(stream: BinaryIO, place: Path) -> Path:

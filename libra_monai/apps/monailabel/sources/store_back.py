@@ -47,6 +47,10 @@ class NotStored(LibraError):
     """The server was not started to store drafts."""
 
 
+class NotNewest(LibraError):
+    """The draft that was seen has been followed by another."""
+
+
 @dataclass(frozen=True)
 class _Document:
     """A report in the archive.
@@ -137,27 +141,32 @@ def attach(app: FastAPI, context: Context, store_back: StoreBack) -> None:
     router = APIRouter(prefix="/libra", tags=["Libra"], route_class=SentenceRoute)
 
     @router.post("/stored/{image_id:path}", dependencies=[Depends(context.writer)])
-    def store(image_id: str) -> dict[str, Any]:
+    def store(image_id: str, draft: str | None = None) -> dict[str, Any]:
         try:
-            return store_newest(context, store_back, checked_id(image_id))
+            return store_newest(context, store_back, checked_id(image_id), draft)
         except NotStored as error:
             raise HTTPException(403, str(error)) from None
+        except NotNewest as error:
+            raise HTTPException(409, str(error)) from None
 
+    context.stores_back = store_back.allowed
     there = list(app.router.routes)
     app.include_router(router)
     app.router.routes[:] = [*app.router.routes[len(there) :], *there]
 
 
-def store_newest(context: Context, store_back: StoreBack, image_id: str) -> dict[str, Any]:
+def store_newest(context: Context, store_back: StoreBack, image_id: str, seen: str | None = None) -> dict[str, Any]:
     """Store the newest draft of a study in the archive; see `StoreBack.store`.
 
     Args:
         context: parts of the app.
         store_back: stores.
         image_id: of the study.
+        seen: uid of the draft that somebody looked at and wants to be stored; None is the newest, whatever it says.
 
     Raises:
         ConfigError: there is no draft, or it is of an uploaded study.
+        NotNewest: the draft that was seen is not the newest any more.
         NotStored, StudyError, PeerError: as `StoreBack.store`.
     """
     if not store_back.allowed:
@@ -168,6 +177,8 @@ def store_newest(context: Context, store_back: StoreBack, image_id: str) -> dict
     if content is None:
         context.studies.about(image_id)
         raise ConfigError("there is no draft of this study", "Ask for one with POST /libra/drafts.")
+    if seen is not None and content.get("uid") != seen:
+        raise NotNewest("the study has been drafted again since", "Open it again, and look at its newest draft.")
     return store_back.store(draft_of(content, context.studies.record(image_id), context.studies.root))
 
 
