@@ -65,7 +65,7 @@ class Calibration:
         return asdict(self)
 
 
-DEFAULT = Calibration(4.4516, 1.5707, 0.5643, -0.3173, "libra_tiny 0.2.0", "165 phantom studies of seed 4712")
+DEFAULT = Calibration(5.6123, 2.165, 0.6241, -0.3935, "libra_tiny 0.3.0", "165 phantom studies of seed 4712")
 
 
 def calibration_of(card: Mapping[str, Any]) -> Calibration:
