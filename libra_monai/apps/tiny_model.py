@@ -49,9 +49,12 @@ def run(args: argparse.Namespace) -> int:
     stages = _stages(work)
     for together in ORDER:
         todo = [stage for stage in together if not (work / stage / "last" / "report_model.json").is_file()]
+        for stage in together:
+            print(f"{stage}: {'begins' if stage in todo else 'already there'}", flush=True)
         commands = [_command(stage, stages[stage], work, (datalist, tokenizer), args.epochs_scale) for stage in todo]
         _run_together(commands, args.processes if len(together) == 1 else 1)
-        print(f"{' and '.join(together)}: done after {(time.monotonic() - started) / 60:.1f} min", flush=True)
+        if todo:
+            print(f"{' and '.join(todo)}: done after {(time.monotonic() - started) / 60:.1f} min", flush=True)
     out = Path(args.out or Path(paths.bundle_root()) / "models" / "libra_tiny")
     _ship(work / "finetune_lora" / "last", out, args.patients)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
