@@ -195,8 +195,10 @@ def test_two_processes_learn_what_one_does(phantom, tmp_path, alone, stage, para
         assert [s for s, _ in one[tag]] == [s for s, _ in two[tag]]
         assert [v for _, v in two[tag]] == pytest.approx([v for _, v in one[tag]], abs=1e-4)
     a, b = _weights(alone(stage)), _weights(tmp_path / "two")
-    # Adam turns noise in a gradient of nearly zero into a step of full size: single weights may differ, not their mass
-    assert a.keys() == b.keys() and all((a[k] - b[k]).abs().mean() < 1e-4 for k in a)
+    # Adam turns noise in a gradient of nearly zero into a step of full size: single weights may differ, and the third of an
+    # attention's bias that is the keys', whose gradient is zero, but not most of a tensor
+    apart = {name: float((a[name] - b[name]).abs().median()) for name in a}
+    assert a.keys() == b.keys() and {name: middle for name, middle in apart.items() if middle >= 1e-4} == {}
     assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1  # one process writes
 
 
