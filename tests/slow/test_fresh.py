@@ -103,7 +103,7 @@ def test_a_fresh_clone_runs_the_demo_and_reuses_the_installation(tmp_path):
 
 
 def test_the_recipe_of_the_small_model_runs_from_nothing(tmp_path):
-    """Two patients' worth of every stage; the whole recipe takes an hour and is run by hand."""
+    """Two patients' worth of every stage; the whole recipe takes over an hour and is run by hand."""
     command = [sys.executable, "-m", "libra_monai", "tiny-model", "--work", "work", "--out", "model", "--patients", "30"]
     _run([*command, "--epochs-scale", "0.02"], tmp_path)
     assert (tmp_path / "model" / "report_model.json").is_file()
