@@ -68,7 +68,7 @@ def _stages(work: Path) -> dict[str, dict[str, Any]]:
     parts = {"encoder": seen, "connector": seen, "language": str(work / "pretrain_reading/last")}
     grouped = {"batch_size": 16, "group_by": "findings"}
     # small batches: of an encoder that sees each study few times, many steps make more than smooth ones (docs/log.md)
-    small = {"learning_rate": 7e-4, "batch_size": 4, "augment#1#steps#0#rotate_range": 0.02, "augment#1#steps#0#translate_range": [2, 2]}
+    small = {"learning_rate": 7e-4, "batch_size": 4}
     compare = {"learning_rate": 1e-3, "batch_size": 8, "connector#start": "last_layer", "connector#dropout": 0.0}
     align = {"learning_rate": 1e-3, **grouped, "ckpt": parts, "connector#dropout": 0.0}
     # the connector goes on learning: 0.4 M parameters trained against a frozen language model are not done yet

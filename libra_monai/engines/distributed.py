@@ -73,8 +73,8 @@ def distribute(network: nn.Module, parallel: str = "ddp") -> nn.Module:
         return network
     device = next(network.parameters()).device
     ids = [device] if device.type == "cuda" else None
-    # every process holds the same buffers: statistics are not trained here. Parameters may stay without a gradient: an
-    # encoder's token of masked places, the queries of a prior where no study has one
+    # every process holds the same buffers: statistics are not trained here. Parameters may stay without a gradient, such as
+    # an encoder's token of masked places and its last norm, where the connector takes what the layers give
     return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False, find_unused_parameters=True)
 
 

@@ -182,7 +182,7 @@ def _shared(phantom, out, **more):
 
 
 # of three studies a process has two or one, of a last one or none: micro-batches of one are not as many on both
-# and pre-training leaves some parameters of the encoder and the connector without a gradient
+# and pre-training leaves some parameters of the encoder without a gradient
 @pytest.mark.parametrize(
     ("stage", "parallel", "micro_batch"), [("align", "ddp", None), ("pretrain_connector", "ddp", None), ("align", "fsdp", 1)]
 )

@@ -11,7 +11,6 @@ import os
 import threading
 from pathlib import Path
 
-from libra_monai.apps.monailabel.readers.reader_study import check_name
 from libra_monai.errors import ConfigError
 from libra_monai.files import replacing
 
@@ -28,24 +27,23 @@ def claim(folder: Path, reader: str, user: str) -> None:
 
     Args:
         folder: of the reader study.
-        reader: the code.
+        reader: the code, see `check_name`.
         user: who asks, by the name in the token.
 
     Raises:
         CodeTaken: it is another user's.
-        ConfigError: the code is none, or the file of users is damaged.
+        ConfigError: the file of users is damaged.
     """
-    check_name(reader, "reader")
     path = folder / USERS
     with _claiming:
         users = _users(path)
-        if users.setdefault(reader, user) != user:
+        if reader not in users:
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps({**users, reader: user}, indent=1) + "\n", encoding="utf-8")
+            os.chmod(path, 0o600)
+        elif users[reader] != user:
             remedy = "Use a code of your own, such as one with a number behind it, or ask who runs the study to give this one free."
             raise CodeTaken(f"the code '{reader}' is another user's", remedy)
-        if len(users) > len(_users(path)):
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(users, indent=1) + "\n", encoding="utf-8")
-            os.chmod(path, 0o600)
 
 
 def _users(path: Path) -> dict[str, str]:
