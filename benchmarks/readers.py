@@ -36,7 +36,7 @@ def read(stage: str, data: Path, splits: list[str], limit: int, batch: int = 40)
         for reader, place in READERS.items():
             levels, *changes = (logits.argmax(dim=-1) for logits in said[place].split(classifier.sizes, dim=-1))
             for number, (finding, _) in enumerate(classifier.classes):
-                level, change = wanted[:, number].unbind(dim=-1)
+                level, change, *_ = (*wanted[:, number].unbind(dim=-1), None)
                 groups = [(finding, levels, level, level > 0)]
                 groups += [(f"{finding}, {word}", changes[0], change, change == CHANGES.index(word)) for word in ASKED if changes]
                 for name, found, truth, there in groups:

@@ -5,6 +5,7 @@ from libra_monai.engines.change_weights import WeighChangesd
 from libra_monai.engines.data import batches, chain
 from libra_monai.engines.distributed import distribute
 from libra_monai.engines.drafting import DraftingStep, RefillingStep, drafting_step
+from libra_monai.engines.muon import MuonAdamW
 from libra_monai.engines.prior_dropout import RandDropPriord
 from libra_monai.engines.prior_text import PriorText, with_prior_text
 from libra_monai.engines.run import finish, pick_device, pick_dtype, place, prepare
@@ -14,6 +15,7 @@ from libra_monai.engines.validation import Validate
 
 __all__ = [
     "DraftingStep",
+    "MuonAdamW",
     "PriorText",
     "RandDropPriord",
     "RefillingStep",

@@ -87,6 +87,7 @@ def test_another_study_of_the_patient_becomes_the_prior(phantom, tiny):
         wanted = compared(item["statements"], chosen["statements"])
         assert change_claims(new["findings"]) == {(s["finding"], s["side"], s["change"]) for s in wanted}
         assert new["record"]["prior_study_id"] == chosen["study_id"] and new["record"]["prior_findings"] is None
+        assert new["record"]["prior_statements"] == chosen["statements"]
 
 
 @pytest.mark.parametrize(("turn", "same"), [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
@@ -97,8 +98,10 @@ def test_pictures_texts_and_labels_change_together(phantom, tiny, turn, same):
     plain = StudyDataset(records, tiny.processor.pictures(str(phantom)))
     item = next(item for item in plain if item["prior"] is not None and item["prior_study_id"] in change.known)
     made = change({key: value for key, value in item.items() if key != "record"})
+    shown = change.known[item["prior_study_id"]] if not turn and not same else item["statements"]
+    assert made["record"]["prior_statements"] == made["prior_statements"] == shown
     if not turn and not same:
-        assert made["findings"] == item["findings"] and "record" not in made
+        assert made["findings"] == made["record"]["findings"] == item["findings"]
         return
     assert torch.equal(made["prior"], item["current"])
     assert torch.equal(made["current"], item["prior" if turn else "current"])

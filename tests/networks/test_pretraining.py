@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from libra_monai import build
+from libra_monai.errors import ConfigError
 from libra_monai.networks.pretraining.finding_classifier import CHANGES, LEVELS, _even, footprint
 from libra_monai.networks.report_model import ReportModel
 from libra_monai.types import Decoding, StudyBatch
@@ -34,11 +35,11 @@ RECORD = {
 }
 
 
-def _classifier(changes):
+def _classifier(changes, before=False):
     torch.manual_seed(0)
     return build(
         kind="language", name="finding_classifier", hidden_size=16, num_tokens=4, findings=FINDINGS, midline=MIDLINE,
-        changes=changes,
+        changes=changes, before=before,
     )  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def test_cells_become_tokens_a_both_sided_finding_half_by_half():
     part = _classifier(True)
     cells = [all_of_it, corner, None, corner]
     record = {"study_id": "a", "statements": [s | {"cells": c} for s, c in zip(RECORD["statements"], cells, strict=True)]}
-    seen = {pair: part._seen(record, 2)[:, :, number].flatten().tolist() for number, pair in enumerate(part.classes)}
+    seen = {pair: part._seen(record["statements"], 2)[:, :, number].flatten().tolist() for number, pair in enumerate(part.classes)}
     assert seen["Edema", "right"] == [1, 0, 1, 0]  # the right half of the body is the left half of the picture
     assert seen["Edema", "left"] == [0, 1, 0, 1]
     assert seen["Pneumothorax", "left"] == seen["Cardiomegaly", None] == [1, 0, 0, 0]
@@ -112,6 +113,36 @@ def test_where_cells_are_known_tokens_learn_to_say_what_they_show():
     quarters = (part.read_outline(slots)[0] > 0).long()  # [T,K,4]; a cell is a quarter of a token here
     assert quarters[:, heart].tolist() == [[1, 0, 0, 0], *[[0, 0, 0, 0]] * 3]
     assert quarters[:, pacemaker].tolist() == [*[[0, 0, 0, 0]] * 3, [0, 0, 0, 1]]
+
+
+def test_what_the_prior_shows_is_learned_from_its_statements_where_they_are_known():
+    part = _classifier(True, before=True)
+    now = [{**_statement("Cardiomegaly", None, "large", "worsened"), "cells": "8000"}]
+    earlier = [{**_statement("Cardiomegaly", None, "small", None), "cells": "0001"}, {**_statement("Edema", "left", None, "resolved"), "cells": None}]
+    record = {"study_id": "a", "statements": now, "prior_statements": earlier}
+    slots = {"image": torch.randn(1, 4, 16, generator=torch.Generator().manual_seed(1))}
+    optimizer = torch.optim.Adam(part.parameters(), lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        part(_batch(record), slots).loss_sum.backward()
+        optimizer.step()
+    heart, edema = part.classes.index(("Cardiomegaly", None)), part.classes.index(("Edema", "left"))
+    for logits in part.read(slots):
+        level, change, before = (one.argmax(dim=-1)[0] for one in logits.split(part.sizes, dim=-1))
+        assert [int(one[heart]) for one in (level, change, before)] == [LEVELS.index("large"), CHANGES.index("worsened"), LEVELS.index("small")]
+        assert int(before[edema]) == 0  # it had gone by then
+    here = part.read_here(slots)[0, :, heart].split(part.sizes, dim=-1)
+    assert here[0].argmax(dim=-1).tolist() == [LEVELS.index("large"), 0, 0, 0]
+    assert here[2].argmax(dim=-1).tolist() == [0, 0, 0, LEVELS.index("small")]
+    part.zero_grad()
+    part(_batch({"study_id": "a", "statements": now}), slots).loss_sum.backward()
+    assert part.outline.weight.grad.abs().sum() > 0 and part.outline_before.weight.grad.abs().sum() == 0
+    assert part.here.weight.grad.unflatten(0, (len(part.classes), -1))[:, -len(LEVELS) :].abs().sum() == 0
+
+
+def test_what_was_before_is_not_asked_without_what_changed():
+    with pytest.raises(ConfigError, match="`changes`"):
+        _classifier(False, before=True)
 
 
 def test_a_finding_weighs_the_same_however_few_places_show_it():

@@ -31,7 +31,7 @@ _TEXTS_BEFORE = ("prior_findings", "prior_impression", "earlier")
 class RandCounterfactualPrior(Randomizable, Transform):
     """Change which picture is the prior of a phantom study, and rewrite the report.
 
-    Only studies with a prior of known `statements` are changed; reports of rich phantoms are rewritten in the wordings of
+    Only studies with a prior of known `statements` are changed, and all of them get these as `prior_statements`; reports of rich phantoms are rewritten in the wordings of
     training. Belongs behind the reading of the pictures and before `RandViewsd`: a picture that stands for
     both views then gets one draw, as in a study without prior.
 
@@ -64,10 +64,11 @@ class RandCounterfactualPrior(Randomizable, Transform):
         before = self.known.get(item.get("prior_study_id"))
         if before is None or item.get("statements") is None or item.get("prior") is None:
             return item
+        item, now = _with_prior_statements(item, before), item["statements"]
         if draw < self.turn:
-            said, shown = turned(item["statements"], before), {"current": "prior", "prior": "current"}
+            said, shown = turned(now, before), {"current": "prior", "prior": "current"}
         elif draw < self.turn + self.same:
-            said, shown = unchanged(item["statements"]), {"current": "current", "prior": "current"}
+            said, shown = unchanged(now), {"current": "current", "prior": "current"}
         elif draw < self.turn + self.same + self.other:
             return self._with_another(item)
         else:
@@ -75,7 +76,7 @@ class RandCounterfactualPrior(Randomizable, Transform):
         paths = item["picture_paths"]
         item["picture_paths"] = {**paths, **{view: paths[source] for view, source in shown.items()}}
         item |= {view: study[source] for view, source in shown.items()}
-        return self._retold(item | dict.fromkeys(_OF_CURRENT), said)
+        return self._retold(item | dict.fromkeys(_OF_CURRENT) | {"prior_statements": now}, said)
 
     def _with_another(self, item: dict[Hashable, Any]) -> dict[Hashable, Any]:
         """The study with the picture of another study of its patient as the prior, if there is one that compares."""
@@ -90,17 +91,27 @@ class RandCounterfactualPrior(Randomizable, Transform):
             return item
         paths = {**item["picture_paths"], "prior": seen["picture_paths"]["current"]}
         changed = {"prior": seen["current"], "picture_paths": paths, "prior_study_id": chosen["study_id"], "gap_hours": None}
+        changed["prior_statements"] = chosen["statements"]
         return self._retold(item | changed, said)
 
     def _retold(self, item: dict[Hashable, Any], said: Sequence[Record]) -> dict[Hashable, Any]:
         """A changed study with its new report, as an item and as a record."""
-        item |= self._told(said) | dict.fromkeys(_TEXTS_BEFORE)
-        record = {key: value for key, value in item.items() if key not in (*VIEWS, "picture_paths")}
-        return item | {"record": {**record, **{view: item["picture_paths"].get(view) for view in VIEWS}}}
+        return _with_record(item | self._told(said) | dict.fromkeys(_TEXTS_BEFORE))
 
     def _told(self, said: Sequence[Record]) -> dict[str, Any]:
         """The fields of a record that say what is seen."""
         return told(said, self.rich, self.R.randint(2**31))
+
+
+def _with_prior_statements(item: Mapping[Hashable, Any], before: Sequence[Record]) -> dict[Hashable, Any]:
+    """A study that also says what its prior shows, for a network that is asked about both pictures."""
+    return _with_record({**item, "prior_statements": list(before)})
+
+
+def _with_record(item: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    """An item whose record says what it says."""
+    record = {key: value for key, value in item.items() if key not in (*VIEWS, "picture_paths", "record")}
+    return {**item, "record": {**record, **{view: item["picture_paths"].get(view) for view in VIEWS}}}
 
 
 def told(said: Sequence[Record], rich: bool, seed: int) -> dict[str, Any]:

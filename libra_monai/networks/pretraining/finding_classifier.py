@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from libra_monai.errors import ConfigError
 from libra_monai.registry import register
 from libra_monai.types import IMAGE_SLOT, Decoding, Generation, LanguageOutput, Record, StudyBatch
 
@@ -21,7 +22,7 @@ LEVELS = (None, "small", "moderate", "large")  # class 0: absent; findings witho
 CHANGES = (None, "new", "worsened", "improved", "stable", "gone")  # class 0: nothing said, or no prior
 _GONE = ("resolved", "removed")
 _BOTH = ("right", "left")
-
+_UNKNOWN = -100  # class that no loss is taken of
 
 _TOKENS_OF_A_FINDING = 8  # about as many of 64 tokens show a finding; weighs what is seen here against the whole
 _PARTS = 2  # each token tells for so many rows and columns of its own part of the picture what they show
@@ -53,6 +54,13 @@ def _even(seen: Tensor, places: tuple[int, ...], extent: int) -> Tensor:
     return torch.where(seen > 0, (extent / number).clamp(min=0.5), 1.0)
 
 
+def _outline_loss(logits: Tensor, quarters: Tensor, extent: int, known: Tensor | None = None) -> Tensor:
+    """Summed cross entropy of what each quarter shows, [B,T,K*4] against [B,T,K,4], where it is known."""
+    weight = _even(quarters, (1, 3), extent)
+    weight = weight if known is None else weight * known
+    return F.binary_cross_entropy_with_logits(logits.unflatten(-1, (-1, _PARTS**2)).float(), quarters.float(), weight, reduction="sum")
+
+
 @register("language", "finding_classifier")
 class FindingClassifier(nn.Module):
     """Readers over the visual tokens, each giving a severity and a change for every finding and side.
@@ -68,13 +76,20 @@ class FindingClassifier(nn.Module):
     the whole picture find them without any token saying what it shows. Small findings need the second: how large a nodule
     is shows in less than a token. In both, a finding weighs the same however few tokens show it (docs/log.md).
 
+    Where records carry the `prior_statements` that `RandCounterfactualPrior` puts there, all readers can also be asked what the
+    prior shows: to tell a change a connector must carry both, and a word for their difference teaches that slowly.
+
     Args:
         hidden_size: H of the tokens.
         num_tokens: T, their number.
         findings: names as in the records' `statements`.
         midline: those of them that have no side.
         changes: also read what became of each since the prior; for connectors that look at it.
+        before: also read how large each was in the prior, and where; needs `changes`.
         place_width: width the tokens are reduced to before the reader of places.
+
+    Raises:
+        ConfigError: `before` without `changes`.
     """
 
     takes = "states"
@@ -86,12 +101,15 @@ class FindingClassifier(nn.Module):
         findings: Sequence[str],
         midline: Sequence[str] = (),
         changes: bool = False,
+        before: bool = False,
         place_width: int = 32,
     ) -> None:
         super().__init__()
+        if before and not changes:
+            raise ConfigError("finding_classifier reads what was before only with what changed", "Set `changes` too.")
         self.hidden_size, self.num_tokens, self.side = hidden_size, num_tokens, math.isqrt(num_tokens)
         self.classes = [(name, side) for name in findings for side in ((None,) if name in midline else _BOTH)]
-        self.sizes = (len(LEVELS), len(CHANGES)) if changes else (len(LEVELS),)
+        self.sizes = (len(LEVELS), *((len(CHANGES),) if changes else ()), *((len(LEVELS),) if before else ()))
         outputs = len(self.classes) * sum(self.sizes)
         self.norm = nn.LayerNorm(hidden_size)
         self.reduce = nn.Linear(hidden_size, place_width)
@@ -104,6 +122,7 @@ class FindingClassifier(nn.Module):
         nn.init.normal_(self.places.weight, std=0.01)
         self.here = nn.Linear(hidden_size, outputs)
         self.outline = nn.Linear(hidden_size, len(self.classes) * _PARTS**2)
+        self.outline_before = nn.Linear(hidden_size, len(self.classes) * _PARTS**2) if before else None
         self.embed = nn.Identity()
 
     def read(self, slots: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -133,46 +152,56 @@ class FindingClassifier(nn.Module):
         return self.outline(self.norm(slots[IMAGE_SLOT])).unflatten(-1, (len(self.classes), _PARTS**2))
 
     def forward(self, batch: StudyBatch, slots: dict[str, Tensor]) -> LanguageOutput:
-        """Cross entropy of severity and change over all pairs of finding and side, the mean of the readers.
+        """Cross entropy of all that is read over all pairs of finding and side, the mean of the readers.
 
         Args:
-            batch: its records carry `statements`.
+            batch: its records carry `statements`, and `prior_statements` where the prior's are to be learned.
             slots: `image` -> [B,T,H].
 
         Raises:
             ValueError: a record has no `statements`.
         """
         readers = self.read(slots)
-        wanted = torch.tensor([self.wanted(record) for record in batch.records], device=readers[0].device)  # [B,K,2]
+        wanted = torch.tensor([self.wanted(record) for record in batch.records], device=readers[0].device)  # [B,K,1 to 3]
         loss = sum(self._loss(reader, wanted) for reader in readers) / len(readers)
-        if self.side**2 == self.num_tokens and all("cells" in said for record in batch.records for said in record["statements"]):
-            seen = torch.stack([self._seen(record, self.side * _PARTS) for record in batch.records]).to(wanted.device)
-            loss = loss + self._loss_here(slots, wanted, seen)
+        said = [[record[name] or () for name in ("statements", "prior_statements") if name in record] for record in batch.records]
+        if self.side**2 == self.num_tokens and all("cells" in one for parts in said for part in parts for one in part):
+            loss = loss + self._loss_here(slots, wanted, batch.records)
         return LanguageOutput(loss, torch.tensor(wanted.numel(), device=wanted.device))
 
-    def _loss_here(self, slots: dict[str, Tensor], wanted: Tensor, seen: Tensor) -> Tensor:
+    def _loss_here(self, slots: dict[str, Tensor], wanted: Tensor, records: Sequence[Record]) -> Tensor:
         """Loss of the readers that ask each token about its own part: of what is seen there, and in which of its quarters.
 
         Args:
             slots: `image` -> [B,T,H].
-            wanted: classes of severity and change [B,K,2].
-            seen: quarters that show a finding, [B,rows,columns,K] of 0 and 1.
+            wanted: classes [B,K,1 to 3].
+            records: their statements have `cells`.
         """
-        quarters = seen.unflatten(2, (self.side, _PARTS)).unflatten(1, (self.side, _PARTS))  # [B,side,parts,side,parts,K]
-        quarters = quarters.permute(0, 1, 3, 5, 2, 4).flatten(4).flatten(1, 2)  # [B,T,K,4]
+        extent, known = _TOKENS_OF_A_FINDING * _PARTS, self.norm(slots[IMAGE_SLOT])
+        quarters = self._quarters([record["statements"] for record in records]).to(wanted.device)
         here = quarters.amax(dim=-1)  # [B,T,K]
-        loss = self._loss(self.read_here(slots), wanted[:, None] * here[..., None], _even(here, (1,), _TOKENS_OF_A_FINDING))
-        extent = _TOKENS_OF_A_FINDING * _PARTS
-        weight = _even(quarters, (1, 3), extent)
-        outline = F.binary_cross_entropy_with_logits(self.read_outline(slots).float(), quarters.float(), weight, reduction="sum")
-        return loss / _TOKENS_OF_A_FINDING + outline / extent
+        labels, weights = wanted[:, None] * here[..., None], [_even(here, (1,), _TOKENS_OF_A_FINDING)] * len(self.sizes)
+        outline = _outline_loss(self.outline(known), quarters, extent)
+        if self.outline_before is not None:
+            quarters = self._quarters([record.get("prior_statements") or () for record in records]).to(wanted.device)
+            there, level = quarters.amax(dim=-1), wanted[:, None, :, -1]
+            unknown = level == _UNKNOWN  # [B,1,K], one value a study
+            labels[..., -1] = torch.where(unknown, _UNKNOWN, level * there)
+            weights[-1] = _even(there, (1,), _TOKENS_OF_A_FINDING)
+            outline = outline + _outline_loss(self.outline_before(known), quarters, extent, ~unknown[..., None])
+        return self._loss(self.read_here(slots), labels, weights) / _TOKENS_OF_A_FINDING + outline / extent
 
-    def _loss(self, logits: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Summed cross entropy of logits [...,4] or [...,4+6] against classes [...,2], weighed by [...]."""
+    def _quarters(self, statements: Sequence[Sequence[Record]]) -> Tensor:
+        """Which quarters of each token's part show which pair of finding and side, [B,T,K,4] of 0 and 1."""
+        seen = torch.stack([self._seen(said, self.side * _PARTS) for said in statements])
+        quarters = seen.unflatten(2, (self.side, _PARTS)).unflatten(1, (self.side, _PARTS))  # [B,side,parts,side,parts,K]
+        return quarters.permute(0, 1, 3, 5, 2, 4).flatten(4).flatten(1, 2)
+
+    def _loss(self, logits: Tensor, wanted: Tensor, weights: Sequence[Tensor] = ()) -> Tensor:
+        """Summed cross entropy of logits [..., all sizes] against classes [..., len(sizes)], each weighed by [...]."""
         parts, labels = logits.float().split(self.sizes, dim=-1), wanted.unbind(dim=-1)
-        pairs = zip(parts, labels, strict=False)  # where only severity is read, change is left over
-        losses = (F.cross_entropy(part.flatten(0, -2), label.flatten(), reduction="none") for part, label in pairs)
-        return sum((loss if weight is None else loss * weight.flatten()).sum() for loss in losses)
+        losses = [F.cross_entropy(part.flatten(0, -2), label.flatten(), reduction="none") for part, label in zip(parts, labels, strict=True)]
+        return sum((loss * weight.flatten()).sum() for loss, weight in zip(losses, weights, strict=True)) if weights else sum(one.sum() for one in losses)
 
     @torch.no_grad()
     def generate(self, batch: StudyBatch, slots: dict[str, Tensor], decoding: Decoding) -> list[Generation]:
@@ -180,23 +209,34 @@ class FindingClassifier(nn.Module):
         chosen = self.read(slots)[0][..., : len(LEVELS)].argmax(dim=-1).tolist()  # [B,K]
         return [Generation([], text=self._write(levels)) for levels in chosen]
 
-    def wanted(self, record: Record) -> list[tuple[int, int]]:
-        """Class of severity and class of change of every pair."""
+    def wanted(self, record: Record) -> list[tuple[int, ...]]:
+        """Classes of every pair: of severity, of change and of severity in the prior, as far as they are read."""
         if record.get("statements") is None:
             raise ValueError(f"study {record['study_id']} has no `statements` to classify")
+        now, before = self._labels(record["statements"]), None
+        if self.outline_before is not None and record.get("prior_statements") is not None:
+            before = self._labels(record["prior_statements"])
+        columns = [[now.get(pair, (0, 0))[number] for pair in self.classes] for number in range(min(len(self.sizes), 2))]
+        if self.outline_before is not None:
+            columns.append([_UNKNOWN if before is None else before.get(pair, (0, 0))[0] for pair in self.classes])
+        return list(zip(*columns, strict=True))
+
+    @staticmethod
+    def _labels(statements: Sequence[Record]) -> dict[tuple[str, str | None], tuple[int, int]]:
+        """Pair of finding and side -> class of severity and class of change."""
         classes: dict[tuple[str, str | None], tuple[int, int]] = {}
-        for said in record["statements"]:
+        for said in statements:
             level = LEVELS.index(said["severity"]) if said["severity"] in LEVELS[1:] else 2
             gone = said["change"] in _GONE
             labels = (0 if gone else level, CHANGES.index("gone" if gone else said["change"]))
             for side in _BOTH if said["side"] == "bilateral" else (said["side"],):
                 classes[said["finding"], side] = labels
-        return [classes.get(pair, (0, 0)) for pair in self.classes]
+        return classes
 
-    def _seen(self, record: Record, side: int) -> Tensor:
+    def _seen(self, statements: Sequence[Record], side: int) -> Tensor:
         """Which cells of a grid show which pair of finding and side, [side,side,K] of 0 and 1."""
         seen = torch.zeros(side, side, len(self.classes), dtype=torch.long)
-        for said in record["statements"]:
+        for said in statements:
             cells = footprint(said["cells"], side)
             halves = {"right": cells[:, : side // 2], "left": cells[:, side // 2 :]}
             for number, (name, where) in enumerate(self.classes):
