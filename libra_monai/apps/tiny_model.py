@@ -121,7 +121,7 @@ def _command(stage: str, options: dict, work: Path, data: tuple[Path, Path], epo
     overlays = [f"stage/{stage}", *(["stage/phantom_pairs"] if stage in WITH_PAIRS else [])]
     if stage in MATRIX_RATES:
         overlays.append("stage/muon")
-        given["matrix_learning_rate"] = MATRIX_RATES[stage]
+        given["optimizer_def#matrix_lr"] = MATRIX_RATES[stage]
     words = ["libra_monai", "run", "train", *overlays]
     for name, value in given.items():
         words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
