@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Muon, Optimizer
 
 from libra_monai.errors import ConfigError
@@ -29,7 +30,7 @@ class MuonAdamW(Optimizer):
         momentum: of Muon.
 
     Raises:
-        ConfigError: no matrix of these parts is trained.
+        ConfigError: no matrix of these parts is trained, or parameters are sharded (FSDP).
 
     Source: K. Jordan and others, Muon, 2024; the scale is that of arXiv 2502.16982.
     """
@@ -45,6 +46,8 @@ class MuonAdamW(Optimizer):
         groups: list[dict[str, Any]] = []
         for group in params:
             part = group["name"].split()[0]
+            if any(isinstance(p, DTensor) for p in group["params"]):
+                raise ConfigError("Muon needs whole matrices, and these are sharded", "Take `torch.optim.AdamW`, or leave system/fsdp out.")
             matrices = [p for p in group["params"] if part in parts and p.ndim == 2 and min(p.shape) >= _SMALLEST]
             taken = {id(p) for p in matrices}
             rest = [p for p in group["params"] if id(p) not in taken]

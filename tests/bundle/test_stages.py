@@ -13,6 +13,7 @@ import torch
 from libra_monai.apps.workflow import LibraWorkflow, read_layer
 from libra_monai.checkpoints import load_pretrained
 from libra_monai.networks.adapters import LORA
+from libra_monai.networks.sharding import layers_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ("align_published", "finetune_lora_published", "finetune_full_published")
@@ -56,6 +57,17 @@ def test_the_optimiser_is_adamw_without_decay_and_warms_up_three_per_cent(phanto
     assert isinstance(optimizer, torch.optim.AdamW)
     for group in optimizer.param_groups:
         assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.999), 1e-8, 0.0)
+
+
+def test_muon_goes_with_a_stage_that_trains_encoder_and_connector(phantom, tmp_path):
+    workflow = _workflow(phantom, tmp_path, ["stage/pretrain_encoder", "stage/muon"], **{"optimizer_def#matrix_lr": 0.004})
+    workflow.initialize()
+    optimizer = workflow.parser.get_parsed_content("optimizer_def")
+    hidden = [group for group in optimizer.param_groups if group["muon"]]
+    assert {group["name"] for group in hidden} == {"encoder matrices, hidden", "connector matrices, hidden"}
+    assert {group["lr"] for group in hidden} == {0.004}
+    network = workflow.parser.get_parsed_content("network")
+    assert sum(len(group["params"]) for group in hidden) == 6 * len(layers_of(network.encoder)) + 1  # attention, MLP; the connector here is linear
 
 
 @pytest.mark.parametrize(
