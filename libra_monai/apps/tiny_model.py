@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 PATIENTS, SEED = 3500, 100
-VERSION = "0.3.0"
+VERSION = "0.4.0"
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}  # a rank of 64 takes twice the time, for a width of 192
-EPOCHS = {"pretrain_encoder": 7, "pretrain_reading": 2, "pretrain_connector": 7, "align": 2, "finetune_lora": 5}
+EPOCHS = {"pretrain_encoder": 7, "pretrain_reading": 2, "pretrain_connector": 7, "align": 2, "finetune_lora": 3}
 # stages that compare learn it from pairs in which any study of the patient, or the same picture, is the prior
 WITH_PAIRS = ("pretrain_connector", "align", "finetune_lora")
 # rates of Muon for the matrices of encoder and connector, which learn with it what took AdamW more than twice the steps (docs/log.md)
