@@ -246,7 +246,7 @@ def test_other_weights_serve_from_the_next_job_on_and_a_folder_that_cannot_be_lo
     exchange.join(60)
     second = busy.submit(busy.request)
     assert second.over.wait(30)
-    assert first.draft["model"].endswith("0.3.0") and second.draft["model"].endswith("9.9") and busy.model["version"] == "9.9"
+    assert first.draft["model"].endswith("0.4.0") and second.draft["model"].endswith("9.9") and busy.model["version"] == "9.9"
     with pytest.raises(ModelError):
         busy.swap(tmp_path)
     assert busy.model["version"] == "9.9"

@@ -175,7 +175,7 @@ def test_a_run_that_dies_keeps_what_it_drafted(phantom, tmp_path):
 def test_a_trained_model_has_a_name_of_its_own_and_names_its_parent(phantom, tmp_path):
     LibraWorkflow("train", ["stage/align"], _data(phantom, tmp_path / "mine", **SHORT)).run_all()
     card = load_pretrained(tmp_path / "mine" / "last").card
-    assert card["name"] == "mine" and card["parents"] == ["libra_tiny 0.3.0"]
+    assert card["name"] == "mine" and card["parents"] == ["libra_tiny 0.4.0"]
 
 
 def test_a_batch_of_studies_is_drafted_as_each_alone(phantom, tmp_path):
