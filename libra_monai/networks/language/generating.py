@@ -28,7 +28,7 @@ from transformers import (
 from libra_monai.errors import ConfigError
 from libra_monai.networks.language.beam_cache import fork
 from libra_monai.networks.language.choosing import Choice, end_ids
-from libra_monai.networks.language.prefix import Prompts, read_beginnings
+from libra_monai.networks.language.prefix import CACHE, Prompts, read_beginnings
 from libra_monai.networks.language.rows import Rows, Said
 from libra_monai.types import Decoding, Generation, Steering
 
@@ -121,8 +121,8 @@ def _beams(model: nn.Module, prompts: Prompts, decoding: Decoding, steering: Ste
     last = prompts.mask.shape[1] - 1
     cache = {}
     if last > 0:
-        cache["past_key_values"] = read_beginnings(model, prompts, last)
-        fork(cache["past_key_values"], decoding.num_beams)
+        cache[CACHE] = read_beginnings(model, prompts, last)
+        fork(cache[CACHE], decoding.num_beams)
     watch: list[LogitsProcessor] = [] if steering is None else [_Watch(steering, decoding.num_beams)]
     config = plain_config(model, decoding)
     if decoding.repetition_penalty != 1.0:  # the library's own passes over as many of the answer's ids as the prompt has padding

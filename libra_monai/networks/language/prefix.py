@@ -15,9 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from libra_monai.errors import StudyError
 from libra_monai.types import StudyBatch
+
+# what the library calls a cache, as argument and as output: transformers 5.24 gave it a new name
+CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def read_prompts(model: nn.Module, prompts: Prompts, cache: Cache | None = None)
         cache = read_beginnings(model, prompts, prompts.shared) if prompts.shared else DynamicCache(config=model.config)
     begun = cache.get_seq_length()
     output = model(**_inputs(prompts, begun, prompts.mask.shape[1], cache), logits_to_keep=1)
-    return output.past_key_values, output.logits[:, -1]
+    return output[CACHE], output.logits[:, -1]
 
 
 def read_beginnings(model: nn.Module, prompts: Prompts, end: int) -> Cache:
@@ -131,7 +135,7 @@ def _inputs(prompts: Prompts, begin: int, end: int, cache: Cache) -> dict[str, A
         "inputs_embeds": prompts.embeddings[:, begin:end],
         "attention_mask": mask.long(),
         "position_ids": positions(mask)[:, begin:],
-        "past_key_values": cache,
+        CACHE: cache,
         "use_cache": True,
     }
 

@@ -18,7 +18,7 @@ from transformers import StaticCache
 
 from libra_monai.networks.language.beam_cache import fork
 from libra_monai.networks.language.choosing import Choice, end_ids
-from libra_monai.networks.language.prefix import Prompts, read_prompts
+from libra_monai.networks.language.prefix import CACHE, Prompts, read_prompts
 from libra_monai.networks.language.row_cache import join, trim
 from libra_monai.types import Decoding
 
@@ -161,7 +161,7 @@ class _Group:
 
 def _forward(model: nn.Module, ids: Tensor, mask: Tensor, places: Tensor, cache: Any) -> Tensor:
     output = model(
-        input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1
+        input_ids=ids, attention_mask=mask, position_ids=places, use_cache=True, logits_to_keep=1, **{CACHE: cache}
     )
     return output.logits[:, -1]
 
