@@ -65,7 +65,7 @@ class Calibration:
         return asdict(self)
 
 
-DEFAULT = Calibration(5.6123, 2.165, 0.6241, -0.3935, "libra_tiny 0.3.0", "165 phantom studies of seed 4712")
+DEFAULT = Calibration(6.2147, 1.7521, -0.5233, -0.2203, "libra_tiny 0.4.0", "165 phantom studies of seed 4712")
 
 
 def calibration_of(card: Mapping[str, Any]) -> Calibration:
