@@ -8,6 +8,7 @@ Masks are drawn by Pillow and blurred, which is quicker than evaluating formulae
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,10 +100,22 @@ class Canvas:
         return image, ImageDraw.Draw(image)
 
     def _finish(self, image: Image.Image, soft: float) -> np.ndarray:
+        """The mask of a drawing; only where something is drawn, and as far as that is blurred, is anything computed."""
+        mask = np.zeros((self.placement.rows, self.placement.columns), np.float32)
+        drawn = image.getbbox()
+        if drawn is None:
+            return mask
         radius = soft * self.placement.scale
         if radius > 0.3:
-            image = image.filter(ImageFilter.GaussianBlur(radius))
-        return np.asarray(image, dtype=np.float32) / 255.0
+            reach = math.ceil(3 * radius) + 3  # Pillow blurs by three boxes, none wider than the radius
+            left, top, right, bottom = drawn
+            drawn = (max(left - reach, 0), max(top - reach, 0), min(right + reach, image.width), min(bottom + reach, image.height))
+            image = image.crop(drawn).filter(ImageFilter.GaussianBlur(radius))
+        else:
+            image = image.crop(drawn)
+        left, top, right, bottom = drawn
+        mask[top:bottom, left:right] = np.asarray(image, dtype=np.float32) / 255.0
+        return mask
 
 
 def oval(centre: Point, radii: Point, tilt: float = 0.0, wobble: Sequence[float] = ()) -> list[Point]:
