@@ -65,16 +65,16 @@ def _stages(work: Path) -> dict[str, dict[str, Any]]:
     """Overrides of each stage: where its parts come from, and the small model's own rates."""
     seen = str(work / "pretrain_connector/last")
     parts = {"encoder": seen, "connector": seen, "language": str(work / "pretrain_reading/last")}
-    grouped = {"batch_size": 16, "group_by": "findings"}
-    small = {"learning_rate": 1e-3, "batch_size": 16}
-    compare = {**small, "connector#start": "last_layer", "connector#dropout": 0.0}
-    align = {"learning_rate": 1e-3, **grouped, "ckpt": parts, "connector#dropout": 0.0}
+    batches = {"learning_rate": 1e-3, "batch_size": 16}
+    grouped = {**batches, "group_by": "findings"}
+    compare = {**batches, "connector#start": "last_layer", "connector#dropout": 0.0}
+    align = {**grouped, "ckpt": parts, "connector#dropout": 0.0}
     # the connector goes on learning: 0.4 M parameters trained against a frozen language model are not done yet
     trained = {"trainable": {"connector": True, "language": "lora"}, "lora": LORA}
     finetune = {**align, **trained, "ckpt": str(work / "align/last"), "change_weights": CHANGE_WEIGHTS}
     return {
-        "pretrain_encoder": small,
-        "pretrain_reading": {"learning_rate": 1e-3, **grouped},
+        "pretrain_encoder": batches,
+        "pretrain_reading": grouped,
         "pretrain_connector": {**compare, "ckpt": {"encoder": str(work / "pretrain_encoder/last")}},
         "align": align,
         "finetune_lora": finetune,

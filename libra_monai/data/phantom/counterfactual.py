@@ -31,8 +31,8 @@ _TEXTS_BEFORE = ("prior_findings", "prior_impression", "earlier")
 class RandCounterfactualPrior(Randomizable, Transform):
     """Change which picture is the prior of a phantom study, and rewrite the report.
 
-    Only studies with a prior of known `statements` are changed, and all of them get these as `prior_statements`; reports of rich phantoms are rewritten in the wordings of
-    training. Belongs behind the reading of the pictures and before `RandViewsd`: a picture that stands for
+    Only studies with a prior of known `statements` are changed, and all of them get these as `prior_statements`; reports
+    of rich phantoms are rewritten in the wordings of training. Belongs behind the reading of the pictures and before `RandViewsd`: a picture that stands for
     both views then gets one draw, as in a study without prior.
 
     Args:

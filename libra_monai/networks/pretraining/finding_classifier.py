@@ -200,8 +200,11 @@ class FindingClassifier(nn.Module):
     def _loss(self, logits: Tensor, wanted: Tensor, weights: Sequence[Tensor] = ()) -> Tensor:
         """Summed cross entropy of logits [..., all sizes] against classes [..., len(sizes)], each weighed by [...]."""
         parts, labels = logits.float().split(self.sizes, dim=-1), wanted.unbind(dim=-1)
-        losses = [F.cross_entropy(part.flatten(0, -2), label.flatten(), reduction="none") for part, label in zip(parts, labels, strict=True)]
-        return sum((loss * weight.flatten()).sum() for loss, weight in zip(losses, weights, strict=True)) if weights else sum(one.sum() for one in losses)
+        pairs = zip(parts, labels, strict=True)
+        losses = [F.cross_entropy(part.flatten(0, -2), label.flatten(), reduction="none") for part, label in pairs]
+        if weights:
+            losses = [loss * weight.flatten() for loss, weight in zip(losses, weights, strict=True)]
+        return sum(loss.sum() for loss in losses)
 
     @torch.no_grad()
     def generate(self, batch: StudyBatch, slots: dict[str, Tensor], decoding: Decoding) -> list[Generation]:
