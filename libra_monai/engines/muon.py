@@ -26,7 +26,7 @@ class MuonAdamW(Optimizer):
         params: groups of `parameter_groups`, whose names begin with the part they belong to.
         lr: rate of AdamW.
         matrix_lr: rate of Muon.
-        parts: parts whose matrices take Muon; heads, adapters and embeddings elsewhere keep AdamW.
+        parts: parts whose matrices take Muon, tables of positions and wide adapters in them too; all other parts keep AdamW.
         momentum: of Muon.
 
     Raises:
@@ -55,15 +55,12 @@ class MuonAdamW(Optimizer):
             groups += [one for one in (muon, {**group, "params": rest, "muon": False}) if one["params"]]
         if not any(group["muon"] for group in groups):
             raise ConfigError(f"none of the parts {', '.join(parts)} has a matrix to train with Muon", "Take `torch.optim.AdamW`.")
-        self._rules: dict[bool, Optimizer] = {}
         super().__init__(groups, {"lr": lr, "weight_decay": 0.0, "muon": False})
-        for muon in (True, False):
-            own = [group for group in self.param_groups if group["muon"] is muon]
-            if own:
-                rule = Muon(own, adjust_lr_fn="match_rms_adamw", momentum=momentum) if muon else AdamW(own, fused=True)
-                for group, filled in zip(own, rule.param_groups, strict=True):
-                    group.update(filled)
-                self._rules[muon] = rule
+        matrices, rest = ([group for group in self.param_groups if group["muon"] is muon] for muon in (True, False))
+        # both fill these groups up with their own settings
+        self._rules: dict[bool, Optimizer] = {True: Muon(matrices, adjust_lr_fn="match_rms_adamw", momentum=momentum)}
+        if rest:
+            self._rules[False] = AdamW(rest, fused=True)
         self._share()
 
     def _share(self) -> None:

@@ -262,7 +262,7 @@ def test_the_process_of_a_training_is_asked_to_end_and_not_by_the_keyboard(learn
 
 
 def test_the_tasks_of_monai_label_do_what_the_functions_do(learning, capsys):
-    pytest.importorskip("monailabel")
+    pytest.importorskip("monailabel", reason="MONAI Label is not installed: run libra-monai label --install (in a clone: make label)")
     from libra_monai.apps.monailabel.learning.scoring import scoring_methods
     from libra_monai.apps.monailabel.learning.strategies import strategies
     from libra_monai.apps.monailabel.learning.training import trainers
@@ -283,7 +283,7 @@ def test_the_tasks_of_monai_label_do_what_the_functions_do(learning, capsys):
 
 
 def test_a_study_that_was_corrected_without_a_draft_has_no_place_in_an_order(tmp_path):
-    pytest.importorskip("monailabel")
+    pytest.importorskip("monailabel", reason="MONAI Label is not installed: run libra-monai label --install (in a clone: make label)")
     from libra_monai.apps.monailabel.learning.strategies import strategies
 
     reports = ReportStore(tmp_path)

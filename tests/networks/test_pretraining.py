@@ -48,6 +48,15 @@ def _batch(record=RECORD):
     return StudyBatch(torch.zeros(1, 1, 4, 4), {"current": one}, one[None], one[None].bool(), None, ["a"], [record])
 
 
+def _by_heart(part, record, slots):
+    """Learn one study."""
+    optimizer = torch.optim.Adam(part.parameters(), lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        part(_batch(record), slots).loss_sum.backward()
+        optimizer.step()
+
+
 def test_statements_become_classes_of_severity_and_change():
     part = _classifier(True)
     wanted = dict(zip(part.classes, part.wanted(RECORD), strict=True))
@@ -72,11 +81,7 @@ def test_the_loss_is_that_of_uniform_guesses_where_all_weights_are_zero(changes)
 def test_it_learns_one_study_by_heart_and_says_what_is_there():
     part = _classifier(True)
     tokens = torch.randn(1, 4, 16)
-    optimizer = torch.optim.Adam(part.parameters(), lr=0.05)
-    for _ in range(60):
-        optimizer.zero_grad()
-        part(_batch(), {"image": tokens}).loss_sum.backward()
-        optimizer.step()
+    _by_heart(part, RECORD, {"image": tokens})
     assert float(part(_batch(), {"image": tokens}).loss_sum) < 0.1
     said = part.generate(_batch(), {"image": tokens}, Decoding())[0].text
     assert said == "Large bilateral edema. Moderate left pacemaker. Small cardiomegaly."
@@ -101,11 +106,7 @@ def test_where_cells_are_known_tokens_learn_to_say_what_they_show():
     cells = [s | {"cells": "8000"} for s in RECORD["statements"]]
     record = {"study_id": "a", "statements": [cells[3], cells[2] | {"cells": "0001"}]}
     slots = {"image": torch.randn(1, 4, 16, generator=torch.Generator().manual_seed(1))}
-    optimizer = torch.optim.Adam(part.parameters(), lr=0.05)
-    for _ in range(60):
-        optimizer.zero_grad()
-        part(_batch(record), slots).loss_sum.backward()
-        optimizer.step()
+    _by_heart(part, record, slots)
     said = part.read_here(slots)[0].argmax(dim=-1)  # [T,K]
     heart, pacemaker = part.classes.index(("Cardiomegaly", None)), part.classes.index(("Pacemaker", "left"))
     assert said[:, heart].tolist() == [LEVELS.index("small"), 0, 0, 0]
@@ -121,11 +122,7 @@ def test_what_the_prior_shows_is_learned_from_its_statements_where_they_are_know
     earlier = [{**_statement("Cardiomegaly", None, "small", None), "cells": "0001"}, {**_statement("Edema", "left", None, "resolved"), "cells": None}]
     record = {"study_id": "a", "statements": now, "prior_statements": earlier}
     slots = {"image": torch.randn(1, 4, 16, generator=torch.Generator().manual_seed(1))}
-    optimizer = torch.optim.Adam(part.parameters(), lr=0.05)
-    for _ in range(60):
-        optimizer.zero_grad()
-        part(_batch(record), slots).loss_sum.backward()
-        optimizer.step()
+    _by_heart(part, record, slots)
     heart, edema = part.classes.index(("Cardiomegaly", None)), part.classes.index(("Edema", "left"))
     for logits in part.read(slots):
         level, change, before = (one.argmax(dim=-1)[0] for one in logits.split(part.sizes, dim=-1))

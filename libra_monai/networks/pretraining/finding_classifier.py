@@ -85,8 +85,8 @@ class FindingClassifier(nn.Module):
         findings: names as in the records' `statements`.
         midline: those of them that have no side.
         changes: also read what became of each since the prior; for connectors that look at it.
-        before: also read how large each was in the prior, and where; needs `changes`.
         place_width: width the tokens are reduced to before the reader of places.
+        before: also read how large each was in the prior, and where; needs `changes`.
 
     Raises:
         ConfigError: `before` without `changes`.
@@ -101,8 +101,8 @@ class FindingClassifier(nn.Module):
         findings: Sequence[str],
         midline: Sequence[str] = (),
         changes: bool = False,
-        before: bool = False,
         place_width: int = 32,
+        before: bool = False,
     ) -> None:
         super().__init__()
         if before and not changes:
