@@ -86,7 +86,8 @@ def run_bulk(evaluator: Any, ledger: DraftLedger, retry: FormatRetry | None = No
     with _stopping(evaluator, ledger):
         if ledger.remaining_count and len(evaluator.data_loader):
             evaluator.run()
-        elif ledger.remaining_count or ledger.done:  # fewer remain than there are processes, which wait for this one at their end
+        elif ledger.remaining_count or ledger.done:  # fewer remain than there are processes; at both ends all exchange what they have
+            evaluator.fire_event(Events.EPOCH_COMPLETED)
             evaluator.fire_event(Events.COMPLETED)
         if retry is not None and not ledger.interrupted:
             retry.run()
