@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well the labelers read rich phantom reports in held-out wordings; ends in one JSON line.
+"""How well the labelers read rich phantom reports in held-out wordings, or sentences with expected labels; ends in one JSON line.
 
     python benchmarks/labelers.py --seed 4711 [--patients 2000] [--wordings held_out]
+    python benchmarks/labelers.py --probes tests/metrics/probes.json [--show]
 
-No picture is drawn: stories are, and their FINDINGS sections are read back and compared with what happened.
+No picture is drawn: stories are, and their FINDINGS sections are read back and compared with what happened. Probes are snippets with CheXpert labels and
+sentences with pairs of finding and change; `--show` prints those that are read differently.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 
@@ -17,17 +20,49 @@ from libra_monai.data.phantom.rich.details import retell
 from libra_monai.data.phantom.rich.wording import write_findings
 from libra_monai.data.phantom.story import draw_story
 from libra_monai.metrics.base import f1
-from libra_monai.metrics.labelers import present_findings, read_positions
+from libra_monai.metrics.labelers import chexpert_labels, present_findings, read_positions
 from libra_monai.metrics.labelers.changes import change_claims, claims_change
+from libra_monai.metrics.labelers.phrases import DEVICES, SUPPORT
 
 
 def main() -> None:
-    """Write, read back, count."""
+    """One of the two."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--seed", type=int)
+    what.add_argument("--probes", type=Path)
+    parser.add_argument("--show", action="store_true")
     parser.add_argument("--patients", type=int, default=2000)
     parser.add_argument("--wordings", default="held_out", choices=("training", "held_out", "all"))
     args = parser.parse_args()
+    print(json.dumps(read_probes(args.probes, args.show) if args.probes else read_phantoms(args)))
+
+
+def read_probes(path: Path, show: bool = False) -> dict:
+    """Compare with expected labels.
+
+    Args:
+        path: JSON with `snippets`, each a text and its labels that are not blank, and `changes`, each a text and its pairs.
+        show: print what differs.
+    """
+    probes, pairs = json.loads(path.read_text(encoding="utf-8")), {"snippets": [], "changes": []}
+    for text, labels in probes["snippets"]:
+        pairs["snippets"].append((text, {(k, v) for k, v in chexpert_labels(text).items() if v is not None}, set(labels.items())))
+    for text, changes in probes["changes"]:
+        said = {(SUPPORT if finding in DEVICES else finding, change) for finding, _, change in change_claims(text)}
+        pairs["changes"].append((text, said, {tuple(pair) for pair in changes}))
+    result: dict = {"benchmark": "labelers", "probes": path.name}
+    for kind, rows in pairs.items():
+        counts = np.sum([[len(a & b), len(a - b), len(b - a)] for _, a, b in rows], axis=0)
+        result[kind] = {"number": len(rows), "f1": round(f1(*counts), 4), "entirely_right": round(sum(a == b for _, a, b in rows) / len(rows), 4)}
+        for text, said, wanted in rows if show else ():
+            if said != wanted:
+                print(f"{text}\n    reads {sorted(said - wanted)}, expected {sorted(wanted - said)}")
+    return result
+
+
+def read_phantoms(args: argparse.Namespace) -> dict:
+    """Write reports of phantoms, read them back, count."""
     findings, changes, positions = np.zeros(3), np.zeros(3), np.zeros(3)
     reports = first = false = 0
     for number in range(args.patients):
@@ -41,13 +76,11 @@ def main() -> None:
             for total, (said, wanted) in zip((findings, changes, positions), read, strict=True):
                 total += [len(said & wanted), len(said - wanted), len(wanted - said)]
             reports, first, false = reports + 1, first + (order == 0), false + (order == 0 and claims_change(text))
-    result = {
+    return {
         "benchmark": "labelers", "seed": args.seed, "wordings": args.wordings, "reports": reports,
         "finding_f1": round(f1(*findings), 4), "change_f1": round(f1(*changes), 4),
         "position_f1": round(f1(*positions), 4), "first_studies_that_compare": false / first,
     }  # fmt: skip
-    print(json.dumps(result))
-
 
 if __name__ == "__main__":
     main()

@@ -71,8 +71,13 @@ CASES = {
     "The NG tube was exchanged for a feeding tube.": {("Gastric Tube", None, "new")},
     "Right IJ catheter has been exchanged for a left PICC.":
         {("Central Line", "right", "removed"), ("Central Line", "left", "new")},
-    "ET tube has been replaced by a tracheostomy tube.": {("Endotracheal Tube", None, "removed")},
+    "ET tube has been replaced by a tracheostomy tube.": {("Endotracheal Tube", None, "removed"), ("Support Devices", None, "new")},
     "The ET tube should be replaced.": set(),
+    "There is more effusion on the right than on the left.": set(),
+    "Less likely pneumonia.": set(),
+    "Right lower lobe opacity, not present on ___.": {("Lung Opacity", "right", "new")},
+    "Left lower lobe consolidation seen on May 3 has cleared.": {("Consolidation", "left", "resolved")},
+    "Mild cardiomegaly and moderate edema, improved.": {("Edema", "bilateral", "improved")},
     "Status post aortic valve replacement.": set(),
     "A chest tube remains.\nThe ET tube has been\nwithdrawn.":
         {("Chest Drain", None, "stable"), ("Endotracheal Tube", None, "removed")},

@@ -18,6 +18,7 @@ from libra_monai.metrics.labelers.reader import read_report
 CHANGES = ("new", "worsened", "improved", "stable", "resolved", "removed")
 OPPOSITE = {"worsened": "improved", "improved": "worsened"}
 _STATED = (PRESENT, LIKELY, GONE)
+_SILHOUETTES = ("Cardiomegaly", "Enlarged Cardiomediastinum")  # may be called unchanged without being called enlarged
 # A comparison without a finding: "No significant interval change."
 _COMPARED = re.compile(
     r"\b(?:un)?changed\b|\bno (?:\w+ ){0,3}?change\b|\binterval\b|\bsince (?:the )?(?:prior|previous|last|earlier)\b"
@@ -62,11 +63,11 @@ def stated(mentions: Iterable[Mention]) -> list[Finding]:
         mentions: of one report.
     """
     mentions = list(mentions)
-    named = {m.finding for m in mentions} & set(DEVICES)
+    named = {m.change for m in mentions if m.finding in DEVICES}
     kept = [
         m for m in mentions
-        if m.finding and (m.status in _STATED or (m.status == UNCERTAIN and m.change and m.finding == "Cardiomegaly"))
-        and not (m.finding == SUPPORT and named)
+        if m.finding and (m.status in _STATED or (m.status == UNCERTAIN and m.change and m.finding in _SILHOUETTES))
+        and not (m.finding == SUPPORT and named and (m.change is None or m.change in named))
     ]  # fmt: skip
     lines: list[Finding] = []
     for finding in dict.fromkeys(m.finding for m in kept):

@@ -16,7 +16,7 @@ from libra_monai.metrics.labelers.phrases import CHEXPERT_14, DEVICES, SUPPORT
 from libra_monai.metrics.labelers.reader import read_report
 
 POSITIVE, NEGATIVE, OPEN = 1, 0, -1
-VERSION = "rules 1"
+VERSION = "rules 2"
 _LABEL = {PRESENT: POSITIVE, LIKELY: OPEN, UNCERTAIN: OPEN, ABSENT: NEGATIVE, GONE: NEGATIVE}
 _CAUSE = ("Edema", ("Cardiomegaly",))  # heart failure
 

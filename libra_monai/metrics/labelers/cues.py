@@ -71,22 +71,22 @@ CLASSES = {
 _CUES: dict[tuple[str, str], str] = {
     (DOUBTED, "on"): (
         "no new; no @adv* new/developing/acute? new; no new or @turn; no @turn or new; cannot @adv* exclude; "
-        "cannot @adv* rule out; difficult to exclude; not exclude; not rule out; to exclude; exclude; rule out; "
+        "cannot @adv* rule out; not exclude; not rule out; to exclude; exclude; rule out; "
         "unable to exclude; question of; question; concern for; suspicious for/of; worrisome for; worrying for; "
         "possibility of; potential for; versus; differential; evaluate for; assess for; indeterminate for; "
         "worry for; ?; whether; if; could/may/might be? related? to; "
         "could/may/might @adv* represent/reflect/be/indicate; or possibly; compatible with possible; "
-        "equivocal for; not entirely exclude; concern"
+        "equivocal for; not entirely exclude; concern; could/may/might/can @adv* be seen with/in/as"
     ),
     (DOUBTED, "near"): (
         "possible; possibly; questionable; potential; potentially; equivocal; suspected; suspect; may; might; "
         "could; conceivable; conceivably; perhaps; borderline; uncertain; questioned; considered; "
-        "top normal to? mildly"
+        "top normal to? mildly; less likely; difficult/hard to @adv* exclude"
     ),
     (DOUBTED, "back"): (
         "not @adv* excluded; not @adv* ruled out; cannot be @adv* excluded; cannot be @adv* ruled out; unlikely; "
-        "not likely; less likely; not @adv* @well @adv* seen/assessed/evaluated/delineated/defined; obscured; "
-        "difficult/hard to @adv* exclude/assess/evaluate/see/judge/determine; "
+        "not likely; less likely than; not @adv* @well @adv* seen/assessed/evaluated/delineated/defined; obscured; "
+        "difficult/hard to @adv* assess/evaluate/see/judge/determine; "
         "poorly/suboptimally seen/assessed/evaluated/defined; cannot be @adv* assessed/evaluated/determined; "
         "not @adv* assessed/evaluated/determined/confirmed; limited evaluation; indistinct; should be considered; "
         "is/are a? consideration; incompletely assessed/evaluated/seen; "
@@ -130,7 +130,8 @@ _CUES: dict[tuple[str, str], str] = {
         "reappeared; reaccumulate; de novo; not @adv* seen/present/visible/there/in previously/before; "
         "previously not @adv* seen/present; not previously @adv* seen/present/visible; "
         "not @adv* seen/present/visible/there on/in/at the? prior; absent/not on/in the? prior; "
-        "not there on/in the? prior; was/were absent previously/before; newly seen; first seen; interval insertion; "
+        "not @adv* seen/present/visible/there on? yesterday; not @adv* seen/present/visible/there on/in yesterday's; received; "
+        "not @adv* seen/present/visible/there on/in this morning's; not there on/in the? prior; was/were absent previously/before; newly seen; first seen; interval insertion; "
         "interval occurrence; emergence; emerging; now show; not @adv* on the? prior; has/have been introduced; "
         "deployed; implanted; implantation"
     ),
@@ -146,8 +147,8 @@ _CUES: dict[tuple[str, str], str] = {
         "improve; decrease; smaller; lesser; resolving; clearing; reduce; diminish; regress; shrink; lessen; "
         "subside; better; receded; receding; abated; declined; decline; waned; waning; down from; "
         "less @adv* @degree; @partly @adv* resolved; @partly @adv* cleared; "
-        "@partly complete? resolution/clearing/clearance/removal; resolved @partly; cleared @partly; "
-        "@partly complete? resolved; fewer; continue to resolve/clear; recovering; recovery; fading; faded; "
+        "@partly complete/total? resolution/clearing/clearance/removal; resolved @partly; cleared @partly; "
+        "@partly complete/total? resolved; fewer; continue to resolve/clear; recovering; recovery; fading; faded; "
         "retreated; thinner; dropped; has/have @adv* partially @adv* resolved/cleared; not @adv* as @degree; "
         "drained; less of; eased; easing; backed off; come down; gone down; gotten better; halved; lightened; "
         "contracted; fallen; down in size"
@@ -159,7 +160,7 @@ _CUES: dict[tuple[str, str], str] = {
         "as on/in the? prior; as prior; in keeping with prior; unchanged placement; no/without @adv* @event; "
         "no/without @adv* difference/variation/evolution/resolution/clearing; is/are/was/were/appear no @adv* @turn; "
         "not @adv* @turn; not @adv* have/been? @turn; not @adv* different/evolved/cleared; not @adv* differ from?; "
-        "has/have? not resolved; not reduce; not grow; little @adv* @turn; minimal @adv* change; minimally change; "
+        "has/have? not @adv* resolved; not reduce; not grow; little @adv* @turn; minimal @adv* change; minimally change; "
         "slight change; no longer @turn; neither @adv* @turn nor/or @adv* @turn; no/not @turn or @turn; "
         "no/without @adv* @event or @adv* @turn; no @adv* @turn or @adv* @event; not @adv* improved or @turn"
     ),
@@ -180,9 +181,11 @@ _CUES: dict[tuple[str, str], str] = {
         "seen previously; seen on/in the? prior; seen before; present on/in the? prior; from the? prior"
     ),
     (MOVED, "near"): (
-        "withdrawn by/to/into/from/approximately; pulled back; retracted; advanced to/into/by/further; "
+        "withdrawn by/to/into/from/approximately/slightly/somewhat/partially; withdrawn and now; slightly/partially withdrawn; pulled back; retracted; advanced to/into/by/further; "
         "repositioned; readjusted; has/have @adv* advanced; exchanged; replaced; "
-        "satisfactory/appropriate/good/adequate/proper/standard placement/position"
+        "satisfactory/appropriate/good/adequate/proper/standard placement/position; "
+        "should/could/must/can/may/might/to be @adv* withdrawn/removed/retracted/advanced/repositioned/inserted/placed; "
+        "recommend/recommended/consider/advise/suggest @adv* withdrawal/withdrawing/removal/retraction/advancement/repositioning/placement/insertion"
     ),
 }  # fmt: skip
 

@@ -27,7 +27,7 @@ _ENDS = {
     DOUBTED: frozenset("with which that except setting given".split()),
 }
 _LINKS = frozenset("which that who".split())
-_TIMES = frozenset("from since compared to than when with at on relative versus in which that for during after".split())
+_TIMES = frozenset("from since compared to than when with at on relative versus in which that for during after despite following given".split())
 _SHOWS = frozenset("show demonstrate exhibit".split())
 _BETWEEN = (CLASSES["adv"] | {"not", "longer", "both", "all"}) - AUXILIARIES  # may stand between a verb and its cue
 _NOT_PARTS = frozenset("and or , with".split())
@@ -139,7 +139,7 @@ class Clause:
             if name.end > place:
                 continue
             gap = self.words[name.end : begin]
-            if found and any(w in AUXILIARIES for w in gap):
+            if found and any(w in AUXILIARIES or w == "make" for w in gap):
                 break
             loose = "with" in gap or ("," in gap and not {"or", "and"} & set(self.words[name.end : place]))
             if found and judging and loose:
@@ -213,5 +213,18 @@ class Clause:
             found = self.subject(start, SAME)
             if found:
                 return found
-        found = self.nearest_back(start) or [n for n in self.names if n.start >= end][:1]
+        found = self._both_before(start) or self.nearest_back(start) or [n for n in self.names if n.start >= end][:1]
         return found or None
+
+    def _both_before(self, place: int) -> list[Name]:
+        """Names of "mild cardiomegaly and moderate edema, unchanged", where each has its own size."""
+        at = place - 1
+        while at > self.begin and self.words[at] in _BETWEEN:
+            at -= 1
+        same = any(a == place and cue.kind == SAME for a, _, cue in self.cues)
+        earlier = [name for name in self.names if name.end <= at]
+        if not same or self.words[at] != "," or len(earlier) < 2 or self.names[-1].start >= place:
+            return []
+        gap = self.words[earlier[-2].end : earlier[-1].start]
+        sized = gap[:1] == ["and"] and all(word in SEVERITY or word in SIDES for word in gap[1:])
+        return [name for name in earlier[-2:] if not name.changes] if sized else []

@@ -16,6 +16,7 @@ _EXPLAINING = frozenset("likely probably presumably possibly possible probable s
                         "reflect reflecting concern".split())  # fmt: skip
 _FILLING = frozenset(", which is are may could most to for of with a an be from".split())
 _AIR = frozenset("aeration ventilation expansion".split())
+_AMOUNTS = {"more": c.WORSE, "less": c.BETTER, "fewer": c.BETTER}
 _LEFT_OVER = frozenset("residual remaining".split())
 
 
@@ -29,6 +30,7 @@ def read_idioms(clause: Clause) -> None:
     _exchanged(clause)
     _explained(clause)
     _aerated(clause)
+    _more_or_less(clause)
 
 
 def _taken_out(clause: Clause) -> None:
@@ -83,6 +85,18 @@ def _aerated(clause: Clause) -> None:
             second.side = second.side or first.side
             if not second.changes:
                 second.changes.append((c.BETTER, 0))
+
+
+def _more_or_less(clause: Clause) -> None:
+    """ "More edema than on the last film", "with less atelectasis"; not "more on the right than on the left"."""
+    for name in clause.names:
+        after = clause.words[name.end : min(name.end + 8, clause.end)]
+        than = after.index("than") if "than" in after[:4] else None
+        before = clause.words[max(clause.begin, name.start - 3) : name.start]
+        turn = next((word for word in reversed(before) if word in _AMOUNTS), None) if "likely" not in before else None
+        between_sides = than is not None and bool({"right", "left"} & set(after[than : than + 4]))
+        if turn and _disease(name) and not name.changes and not between_sides and (than is not None or turn != "more"):
+            name.changes.append((_AMOUNTS[turn], 0))
 
 
 def _device(clause: Clause, name: Name) -> bool:

@@ -24,6 +24,11 @@ _SHORT = (
     (re.compile(r"\bc/w\b"), "consistent with"),
     (re.compile(r"\br/o\b"), "rule out"),
     (re.compile(r"\bb/l\b"), "bilateral"),
+    (re.compile(r"\br ?(?=(?:ij|scv?)\b)"), "right "),
+    (re.compile(r"\bl ?(?=(?:ij|scv?)\b)"), "left "),
+    (re.compile(r"(?<=\d )may\b|\bmay(?= \d)"), "month"),
+    # The day of an earlier study, as a date or as what de-identification leaves of one.
+    (re.compile(r"\b(on|from|of|to|since|dated|with|than) (?:\d{1,2}/\d{1,2}(?:/\d{2,4})?|\d{4}-\d\d-\d\d|_{2,})(?![\w/])"), r"\1 yesterday"),
     (re.compile(r"\band/or\b"), "or"),
     (re.compile(r"(?<=[a-z]) ?/ ?(?=[a-z])"), " or "),
     (re.compile(r"(?<=[a-z0-9])-(?=[a-z])"), " "),
@@ -69,7 +74,7 @@ _FORMS = {
     "demonstrated": "seen", "appreciated": "seen", "apparent": "seen", "found": "seen", "observed": "seen",
     "shown": "seen", "discernible": "seen", "discerned": "seen", "depicted": "seen", "recognized": "seen",
     "described": "seen", "reported": "seen", "perceptible": "seen", "pulled": "removed", "discontinued": "removed",
-    "explanted": "removed", "lungs": "lungs", "bases": "bases", "sides": "sides", "hemithoraces": "sides", "apices": "bases",
+    "explanted": "removed", "nil": "no", "cannulae": "cannula", "lungs": "lungs", "bases": "bases", "sides": "sides", "hemithoraces": "sides", "apices": "bases",
 }  # fmt: skip
 # Names that are looked for with one letter wrong, missing, extra or swapped.
 _SPELLED = (

@@ -57,7 +57,7 @@ _FINDINGS: dict[str, str] = {
     "Edema": (
         "pulmonary/interstitial/alveolar/vascular? edema; heart failure; chf; pulmonary? vascular congestion; "
         "pulmonary congestion; congestive change; congestive heart failure; pulmonary? vascular engorgement; "
-        "vascular indistinctness; indistinctness; vascular prominence; cephalization; fluid overload; "
+        "septal/kerley/interlobular line; vascular indistinctness; indistinctness; vascular prominence; cephalization; fluid overload; "
         "volume overload; kerley b? line; pulmonary venous congestion/hypertension; "
         "pulmonary vascular redistribution; interstitial fluid"
     ),
@@ -84,7 +84,7 @@ _FINDINGS: dict[str, str] = {
         "fibrosis; apical cap/capping; pleural parenchymal scar/scarring; pleuro parenchymal scar/scarring; "
         "apical? pleural thickening; thickening of the? right/left? pleura"
     ),
-    "Fracture": "fracture; rib fracture; fractured",
+    "Fracture": "fracture; rib/compression/wedge/burst/insufficiency/stress fracture; fractured",
     "Cardiomegaly": (
         "cardiomegaly; cardiac enlargement; enlarged heart/cardiac; enlarged heart; "
         "enlarged cardiac silhouette/shadow/contour/size; enlarged cardiopericardial silhouette; "
@@ -110,7 +110,7 @@ _FINDINGS: dict[str, str] = {
         "internal? jugular/subclavian/femoral/brachial central? venous? line/catheter/sheath/port/cordis/access/approach; "
         "internal jugular; subclavian; internal? jugular/subclavian/femoral/brachial vein line/catheter/sheath; left/right? subclavian line/catheter; "
         "ij central? venous? line/catheter/sheath?; "
-        "dialysis/hemodialysis/hickman/tunneled/permacath catheter/line; hickman; permacath; "
+        "uvc; uac; umbilical venous/arterial? catheter/line; dialysis/hemodialysis/hickman/tunneled/permacath catheter/line; hickman; permacath; "
         "peripherally inserted central venous? catheter/line; swan ganz catheter?; pulmonary artery catheter; "
         "pa catheter; vascular catheter; venous catheter/line; vascath; picc; central access; permcath; "
         "introducer sheath"
@@ -130,7 +130,8 @@ _FINDINGS: dict[str, str] = {
     ),
     SUPPORT: (
         "line; tube; catheter; valve; hardware; arthroplasty; icd; device; drain; "
-        "fixation/metal/metallic/surgical plate; plate and screw; screw; cannula; coil; stent; equipment; "
+        "lvad; ventricular assist device; loop recorder; mitraclip; tavr; vp/ventriculoperitoneal shunt catheter?; trach; ivc filter; "
+        "nerve/spinal/vagal/vagus stimulator; temperature probe; mediastinal drain/tube; fixation/fusion/metal/metallic/surgical plate; plate and screw; screw; cannula; coil; stent; equipment; "
         "support apparatus; tracheostomy tube?; tracheostomy; sternal? wire; sternotomy wire; prosthesis; "
         "monitoring/support device; line and tube; balloon pump; iabp; impella; ecmo cannula; electrode; lead; "
         "port; sheath"
@@ -184,7 +185,8 @@ _OTHER = (
     "dislocation; deformity; compression; wedging; sclerosis; lytic; sclerotic; hilar enlargement; "
     "hilar prominence; pulmonary hypertension; postoperative/postsurgical change; dextrocardia; "
     "hyperlucency; hyperlucent; bronchitis; pericardial effusion; vertebral collapse; collapse of the? vertebral; "
-    "airway disease; pulmonary embolism; infarct"
+    "airway disease; cystic fibrosis; pulmonary embolism; infarct; bronchospasm; asthma; bronchiolitis; peribronchial? cuffing; arthropathy; "
+    "hematoma; osteophytosis; bullet; shrapnel; thickened/prominent fissure; fissural thickening"
 )
 _ASIDES = (
     "bone/bony/osseous/rib/skin/lytic/blastic/sclerotic lesion; "
@@ -195,7 +197,7 @@ _ASIDES = (
     "catheter tip; surgical clip; tube tip; line tip; soft tissue density; density of; bone density; bony density; "
     "vascular calcification; projection; rotation; leading; fluid level; air fluid level; gas; bowel gas; "
     "base density; body mass index; breast density; mediastinal lymph; vascularity; pulmonary vasculature; "
-    "vasculature; marking; osseous structure; mediastinal drain; mediastinal clip; shift of the? mediastinum; "
+    "vasculature; marking; osseous structure; mediastinal clip; shift of the? mediastinum; "
     "shift of the? heart; shift of the? mediastinal structure; ventilation; oxygenation; expansion; "
     "support apparatus position; history of pneumonia; marker line; suture line; "
     "anterior/posterior? junction line; paratracheal stripe; hemidiaphragm; diaphragm; conspicuity"

@@ -14,6 +14,8 @@ from libra_monai.metrics.labelers.sides import bare, regions, severity_of, share
 _STATUS = (c.DENIED, c.DOUBTED, c.LIKELY)
 _ORDER = {"small": 1.0, "moderate": 2.0, "large": 3.0}
 _ADJECTIVES = frozenset("worse larger greater smaller extensive pronounced severe prominent".split())
+_ASKED = frozenset("questioned suspected questionable".split())
+_APART = frozenset(", with without no".split())
 _TIMED = frozenset("than since compared prior interval now has have become".split())
 
 
@@ -54,10 +56,17 @@ def _apply_status(clause: Clause, start: int, end: int, cue: c.Cue, unmet: list[
     on = cue.reach == "on" or (cue.reach == "near" and _looks_on(clause, start, end, cue.kind))
     reached = clause.scope(end, cue.kind) if on else clause.subject(start, cue.kind)
     word = clause.words[start]
+    if word in _ASKED and any(a > start and later.kind == c.GONE for a, _, later in clause.cues):
+        return  # "the opacity questioned before is no longer seen"
+    if word == "differential" and "include" in clause.words[end : clause.end]:
+        end = clause.words.index("include", end)
+        reached = clause.scope(end, cue.kind)
     if on and word == "versus":
         reached = reached[:1] + clause.nearest_back(start)[:1]
     elif on and word in ("rather", "instead"):
         reached = reached[:1] and clause.group_on(reached[0])
+    elif on and not reached and clause.words[end - 1] == "be":  # "the heart may be enlarged"
+        reached = [name for name in clause.subject(start, cue.kind) if name.concept.kind == "state"]
     elif not on and not reached:
         unmet.append((cue.kind, start))
     for name in reached:
@@ -116,7 +125,7 @@ def _sizes(clause: Clause) -> None:
 
 
 def _of_finding(clause: Clause, end: int) -> bool:
-    following = [n for n in clause.names if 0 <= n.start - end <= 3]
+    following = [n for n in clause.names if 0 <= n.start - end <= 3 and not _APART & set(clause.words[end : n.start])]
     return bool(following) and following[0].concept.kind in ("finding", "other")
 
 
@@ -166,7 +175,8 @@ def _measured(clause: Clause) -> None:
     told = [(i, _ORDER.get(c.SEVERITY.get(words[i], ""), _number(words[i]))) for i in range(clause.begin, clause.end)]
     told = [(i, size) for i, size in told if size is not None]
     past = {"previously", "prior", "from", "was", "were"}
-    old = [i for i, _ in told if past & set(words[max(i - 3, clause.begin) : i])]
+    behind = [i for i, _ in told if words[i + 1 : i + 2] == ["on"] and "prior" in words[i + 2 : i + 5]]
+    old = [i for i, _ in told if past & set(words[max(i - 3, clause.begin) : i])] or behind
     if len(told) < 2 or not old:
         return
     sizes = dict(told)
