@@ -107,6 +107,6 @@ def test_probes_written_without_sight_of_the_rules():
         ({(f if f not in DEVICES else "Support Devices", c) for f, _, c in changes_of(read_changes(text))}, {tuple(pair) for pair in pairs})
         for text, pairs in probes["changes"]
     ]
-    assert len(cells) == len(changes) == 420
+    assert len(cells) == len(changes) == 660
     assert _f1(cells) >= 0.995 and sum(got == want for got, want in cells) / len(cells) >= 0.99
     assert _f1(changes) >= 0.995

@@ -88,9 +88,14 @@ def clauses(words: Sequence[str]) -> list[tuple[int, int]]:
     return [(a, b) for a, b in bounds if a < b]
 
 
+def _one_thing(words: Sequence[str], at: int) -> bool:
+    """ "heart and mediastinum" are read together."""
+    return words[at] == "and" and words[at - 1 : at] == ["heart"] and words[at + 1 : at + 2] in (["mediastinum"], ["mediastinal"])
+
+
 def _halves(words: Sequence[str], begin: int, end: int) -> list[tuple[int, int]]:
     """Part a run of words at commas and `and` where a full statement stands on both sides."""
-    marks = [i for i in range(begin, end) if words[i] in (",", "and")]
+    marks = [i for i in range(begin, end) if words[i] in (",", "and") and not _one_thing(words, i)]
     parts, start = [], begin
     for number, mark in enumerate(marks):
         until = next((m for m in marks[number + 1 :] if m > mark + 1), end)

@@ -74,7 +74,7 @@ _CUES: dict[tuple[str, str], str] = {
         "cannot @adv* rule out; not exclude; not rule out; to exclude; exclude; rule out; "
         "unable to exclude; question of; question; concern for; suspicious for/of; worrisome for; worrying for; "
         "possibility of; potential for; versus; differential; evaluate for; assess for; indeterminate for; "
-        "worry for; ?; whether; if; could/may/might be? related? to; "
+        "worry for; query; raise suspicion for/of; hint of; ?; whether; if; could/may/might be? related? to; "
         "could/may/might @adv* represent/reflect/be/indicate; or possibly; compatible with possible; "
         "equivocal for; not entirely exclude; concern; could/may/might/can @adv* be seen with/in/as"
     ),
@@ -89,24 +89,26 @@ _CUES: dict[tuple[str, str], str] = {
         "difficult/hard to @adv* assess/evaluate/see/judge/determine; "
         "poorly/suboptimally seen/assessed/evaluated/defined; cannot be @adv* assessed/evaluated/determined; "
         "not @adv* assessed/evaluated/determined/confirmed; limited evaluation; indistinct; should be considered; "
-        "is/are a? consideration; incompletely assessed/evaluated/seen; "
+        "is/are a? consideration; is/are a/the leading/primary/main/top? consideration/possibility/diagnosis; improbable; doubtful; dubious; not/less/never favored; "
+        "disfavored; cannot be @adv* discounted/dismissed; may/might/could account for; incompletely assessed/evaluated/seen; "
         "may/might/could @adv* be? @adv* present/seen/persist/exist/remain/contribute/coexist; is/are of concern; "
         "in question; if any; remain? a possibility; less well seen"
     ),
     (DENIED, "on"): (
         "no; not; without; negative for; free of/from; clear of; absence of; lack/lacking/lacks of?; devoid of; "
         "neither; nor; rather than; instead of; as opposed to; deny; never; nothing; no longer any; "
-        "no evidence of/for?; ruled out; excluded; never had; unremarkable for; unlike; no @adv* sign of"
+        "no evidence of/for?; fail/fails to show/demonstrate/reveal/identify; void of; unaccompanied by; ruled out; excluded; never had; unremarkable for; unlike; no @adv* sign of"
     ),
     (DENIED, "back"): (
         "not @adv* @seen; cannot @adv* be? @adv* seen; is/are/was/were @adv* absent; "
-        "is/are/was/were/has/have/been @adv* excluded; ruled out; none; negative; not @adv* the case; not found"
+        "is/are/was/were/has/have/been @adv* excluded; ruled out; not in evidence; none; negative; not @adv* the case; not found"
     ),
     (DENIED, "near"): "absent",
     (LIKELY, "near"): (
         "likely; probable; probably; presumed; presumably; most likely; likely represent/reflect; likely due to; "
         "probably represent/reflect; likely related to; apparently; thought to represent; favored; favor; favoring"
     ),
+    (LIKELY, "back"): "likely/probably/presumably account for/explain/cause/underlie",
     (LIKELY, "on"): (
         "suggest; suggest of; indicative of possible; suggestion of; favored to represent; suspicion of/for; "
         "raise the? possibility of; raising the? possibility of; raise/raising concern for; presumably; "
@@ -117,7 +119,8 @@ _CUES: dict[tuple[str, str], str] = {
         "removal; removed; no longer @adv* seen/present/visible/there/demonstrable/recognizable/in; "
         "no longer in place; no longer; withdrawn; normalized; normalization; return/returned to @adv* normal; "
         "complete clearing; evacuated; taken out; come out; re expanded; @all complete clearing; clearance; gone; completely clear; "
-        "reexpanded; fully expanded; has/have @adv* cleared; been taken out; dissipated; dissipation; "
+        "reexpanded; fully expanded; has/have @adv* cleared; been taken out; dissipated; dissipation; dissolved; "
+        "subside completely/entirely/fully; completely/entirely/fully subside; melted away; abolished; eradicated; "
         "not @adv* seen anymore; not @adv* seen any more/longer; not seen now; now absent; elimination; given way to; "
         "@all complete clearance; subsequent removal; subsequently resolved"
     ),
@@ -132,7 +135,7 @@ _CUES: dict[tuple[str, str], str] = {
         "not @adv* seen/present/visible/there on/in/at the? prior; absent/not on/in the? prior; "
         "not @adv* seen/present/visible/there on? yesterday; not @adv* seen/present/visible/there on/in yesterday's; received; "
         "not @adv* seen/present/visible/there on/in this morning's; not there on/in the? prior; was/were absent previously/before; newly seen; first seen; interval insertion; "
-        "interval occurrence; emergence; emerging; now show; not @adv* on the? prior; has/have been introduced; "
+        "interval occurrence; emergence; emerging; now show; not @adv* on the? prior; introduced; arisen; surfaced; newly apparent; "
         "deployed; implanted; implantation"
     ),
     (WORSE, "near"): (
@@ -141,7 +144,8 @@ _CUES: dict[tuple[str, str], str] = {
         "has/have/had @adv* expanded; has/have/had @adv* spread; has/have/had @adv* extended; more @adv* @degree; "
         "denser; heavier; up from; rise; risen; rising; aggravated; in worsening; gain; gained; more of; thicker; "
         "wider; has/have/had @adv* widened; enlarge; heightened; intensified; bulkier; interval widening; climbed; "
-        "mounting; not @adv* as small; escalated; doubled; extended further; advanced; advancing"
+        "mounting; not @adv* as small; escalated; doubled; tripled; extended further; multiplied; more numerous; proliferated; "
+        "aggravation; escalation; intensification; blossomed; coalesced; coalescing; spreading; broadened; deepened; expanded; advanced; advancing"
     ),
     (BETTER, "near"): (
         "improve; decrease; smaller; lesser; resolving; clearing; reduce; diminish; regress; shrink; lessen; "
@@ -150,13 +154,14 @@ _CUES: dict[tuple[str, str], str] = {
         "@partly complete/total? resolution/clearing/clearance/removal; resolved @partly; cleared @partly; "
         "@partly complete/total? resolved; fewer; continue to resolve/clear; recovering; recovery; fading; faded; "
         "retreated; thinner; dropped; has/have @adv* partially @adv* resolved/cleared; not @adv* as @degree; "
-        "drained; less of; eased; easing; backed off; come down; gone down; gotten better; halved; lightened; "
+        "drained; less of; eased; easing; dwindling; dwindled; milder; tapering; tapered; thinned; narrowed; narrower; dispersing; alleviated; ebbing; "
+        "lighter; scantier; backed off; come down; gone down; gotten better; halved; lightened; "
         "contracted; fallen; down in size"
     ),
     (SAME, "near"): (
         "stable; unchanged; constant; static; stationary; steady; similar; same; identical; comparable; persist; "
         "redemonstrate; re demonstrated; remain; again; again seen; still; continue; continued; continuing; ongoing; "
-        "maintained; equally; unvarying; lingers; lingering; @adv* as before; as previously; like before; as was; "
+        "maintained; equally; no different; not any different; unmodified; invariable; unaffected; plateaued; once more; holding steady; unvarying; lingers; lingering; @adv* as before; as previously; like before; as was; "
         "as on/in the? prior; as prior; in keeping with prior; unchanged placement; no/without @adv* @event; "
         "no/without @adv* difference/variation/evolution/resolution/clearing; is/are/was/were/appear no @adv* @turn; "
         "not @adv* @turn; not @adv* have/been? @turn; not @adv* different/evolved/cleared; not @adv* differ from?; "
@@ -182,10 +187,11 @@ _CUES: dict[tuple[str, str], str] = {
     ),
     (MOVED, "near"): (
         "withdrawn by/to/into/from/approximately/slightly/somewhat/partially; withdrawn and now; slightly/partially withdrawn; pulled back; retracted; advanced to/into/by/further; "
-        "repositioned; readjusted; has/have @adv* advanced; exchanged; replaced; "
+        "repositioned; readjusted; exchanged; replaced; "
         "satisfactory/appropriate/good/adequate/proper/standard placement/position; "
         "should/could/must/can/may/might/to be @adv* withdrawn/removed/retracted/advanced/repositioned/inserted/placed; "
-        "recommend/recommended/consider/advise/suggest @adv* withdrawal/withdrawing/removal/retraction/advancement/repositioning/placement/insertion"
+        "to document/ensure/confirm/verify/establish/assess @adv* resolution/clearing/clearance/stable/improve/change/progress; "
+        "follow up to @adv* resolution/clearing/clearance; until @adv* resolution/clearing/clearance; recommend/recommended/consider/advise/suggest @adv* withdrawal/withdrawing/removal/retraction/advancement/repositioning/placement/insertion"
     ),
 }  # fmt: skip
 

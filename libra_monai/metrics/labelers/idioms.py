@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from libra_monai.metrics.labelers import cues as c
 from libra_monai.metrics.labelers.grammar import Clause, Name
 from libra_monai.metrics.labelers.phrases import DEVICES, SUPPORT
@@ -16,7 +18,9 @@ _EXPLAINING = frozenset("likely probably presumably possibly possible probable s
                         "reflect reflecting concern".split())  # fmt: skip
 _FILLING = frozenset(", which is are may could most to for of with a an be from".split())
 _AIR = frozenset("aeration ventilation expansion".split())
-_AMOUNTS = {"more": c.WORSE, "less": c.BETTER, "fewer": c.BETTER}
+_PARTING = frozenset(", and or with in".split())
+_GROWING = frozenset("widening enlargement collapse thickening".split())
+_AMOUNTS = {"more": c.WORSE, "less": c.BETTER, "fewer": c.BETTER, "further": c.WORSE}
 _LEFT_OVER = frozenset("residual remaining".split())
 
 
@@ -90,12 +94,15 @@ def _aerated(clause: Clause) -> None:
 def _more_or_less(clause: Clause) -> None:
     """ "More edema than on the last film", "with less atelectasis"; not "more on the right than on the left"."""
     for name in clause.names:
-        after = clause.words[name.end : min(name.end + 8, clause.end)]
-        than = after.index("than") if "than" in after[:4] else None
-        before = clause.words[max(clause.begin, name.start - 3) : name.start]
-        turn = next((word for word in reversed(before) if word in _AMOUNTS), None) if "likely" not in before else None
+        after = clause.words[name.end : min(name.end + 12, clause.end)]
+        than = after.index("than") if "than" in after[:8] else None
+        before = list(itertools.takewhile(lambda word: word not in _PARTING, reversed(clause.words[max(clause.begin, name.start - 6) : name.start])))
+        turn = next((word for word in before if word in _AMOUNTS), None) if "likely" not in before else None
         between_sides = than is not None and bool({"right", "left"} & set(after[than : than + 4]))
-        if turn and _disease(name) and not name.changes and not between_sides and (than is not None or turn != "more"):
+        if turn == "further" and clause.words[name.end - 1] not in _GROWING:
+            continue  # one more nodule
+        sick = _disease(name) or name.concept.kind == "state"
+        if turn and sick and not name.changes and not between_sides and (than is not None or turn != "more"):
             name.changes.append((_AMOUNTS[turn], 0))
 
 

@@ -44,7 +44,7 @@ _FINDINGS: dict[str, str] = {
     "Pleural Effusion": (
         "effusion; pleural? hydrothorax; hemothorax; pleural fluid collection?; "
         "fluid/liquid in/within the? right/left? pleural space/cavity; layering? fluid collection; "
-        "pleural collection; pleural/layering fluid; fluid at/in the? right/left? lung? base; empyema; pleural effusion"
+        "pleural collection; pleural/layering/loculated/trace fluid; fluid at/in the? right/left? lung? base; empyema; pleural effusion"
     ),
     "Pneumothorax": (
         "pneumothorax; free? air in/within the? right/left? pleural space/cavity; pleural air; intrapleural air; "
@@ -58,12 +58,13 @@ _FINDINGS: dict[str, str] = {
         "pulmonary/interstitial/alveolar/vascular? edema; heart failure; chf; pulmonary? vascular congestion; "
         "pulmonary congestion; congestive change; congestive heart failure; pulmonary? vascular engorgement; "
         "septal/kerley/interlobular line; vascular indistinctness; indistinctness; vascular prominence; cephalization; fluid overload; "
-        "volume overload; kerley b? line; pulmonary venous congestion/hypertension; "
+        "volume overload; kerley b? line; pulmonary venous congestion/hypertension; congestion; "
+        "congested/engorged pulmonary? vasculature/vessel/vascularity; pulmonary? vasculature/vessel/vascularity is/are/appear/remain congested/engorged; "
         "pulmonary vascular redistribution; interstitial fluid"
     ),
     "Atelectasis": (
         "atelectasis; atelectasis change/opacity?; collapse; volume loss; loss of volume; "
-        "collapsed right/left? lung/lobe; lobar collapse"
+        "collapsed right/left? lung/lobe; lobar collapse; collapsed"
     ),
     "Lung Lesion": (
         "nodule; mass; nodular density/lesion; lump; cavitary/pulmonary/lung/parenchymal? lesion; carcinoma; "
@@ -184,7 +185,7 @@ _OTHER = (
     "diaphragm flattening; flattened diaphragm; flattening; interstitial disease; tuberculosis; sarcoidosis; "
     "dislocation; deformity; compression; wedging; sclerosis; lytic; sclerotic; hilar enlargement; "
     "hilar prominence; pulmonary hypertension; postoperative/postsurgical change; dextrocardia; "
-    "hyperlucency; hyperlucent; bronchitis; pericardial effusion; vertebral collapse; collapse of the? vertebral; "
+    "hyperlucency; hyperlucent; bronchitis; pericardial effusion; vertebral collapse; collapse of the? vertebral; collapsed vertebra/vertebral; "
     "airway disease; cystic fibrosis; pulmonary embolism; infarct; bronchospasm; asthma; bronchiolitis; peribronchial? cuffing; arthropathy; "
     "hematoma; osteophytosis; bullet; shrapnel; thickened/prominent fissure; fissural thickening"
 )

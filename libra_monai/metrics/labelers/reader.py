@@ -21,7 +21,10 @@ from libra_monai.metrics.labelers.rules import read_clause
 
 REMEMBERED = 5000  # letters of the longest text that is kept
 _POINTING = frozenset("this these it they both which that those he she patient".split())
-_STUDY = frozenset("exam examination study radiograph film appearance chest finding".split())
+_STUDY = frozenset(
+    "exam examination study radiograph film appearance chest finding bronchoscopy ct ultrasound ultrasonography sonography mri evaluation follow "
+    "correlation drainage thoracentesis biopsy consultation repositioning echocardiography imaging".split()
+)
 
 
 def read_report(text: str | None) -> tuple[Mention, ...]:

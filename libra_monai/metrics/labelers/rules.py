@@ -181,7 +181,7 @@ def _measured(clause: Clause) -> None:
         return
     sizes = dict(told)
     others = [i for i in sizes if i not in old and (sizes[i] >= 10) == (sizes[old[0]] >= 10)]
-    reached = clause.nearest_back(old[0])[:1]
+    reached = clause.nearest_back(old[0])[:1] or [name for name in clause.names if name.start > old[0]][:1]
     if not others or not reached or any(kind != c.SAME for kind, _ in reached[0].changes):
         return
     new = sizes[max(others)]
