@@ -89,7 +89,8 @@ _CUES: dict[tuple[str, str], str] = {
         "difficult/hard to @adv* assess/evaluate/see/judge/determine; "
         "poorly/suboptimally seen/assessed/evaluated/defined; cannot be @adv* assessed/evaluated/determined; "
         "not @adv* assessed/evaluated/determined/confirmed; limited evaluation; indistinct; should be considered; "
-        "is/are a? consideration; is/are a/the leading/primary/main/top? consideration/possibility/diagnosis; improbable; doubtful; dubious; not/less/never favored; "
+        "is/are a? consideration; is/are a/the leading/primary/main/top? consideration/possibility/diagnosis; improbable; doubtful; dubious; "
+        "not/less/never favored; "
         "disfavored; cannot be @adv* discounted/dismissed; may/might/could account for; incompletely assessed/evaluated/seen; "
         "may/might/could @adv* be? @adv* present/seen/persist/exist/remain/contribute/coexist; is/are of concern; "
         "in question; if any; remain? a possibility; less well seen"
@@ -97,7 +98,8 @@ _CUES: dict[tuple[str, str], str] = {
     (DENIED, "on"): (
         "no; not; without; negative for; free of/from; clear of; absence of; lack/lacking/lacks of?; devoid of; "
         "neither; nor; rather than; instead of; as opposed to; deny; never; nothing; no longer any; "
-        "no evidence of/for?; fail/fails to show/demonstrate/reveal/identify; void of; unaccompanied by; ruled out; excluded; never had; unremarkable for; unlike; no @adv* sign of"
+        "no evidence of/for?; fail/fails to show/demonstrate/reveal/identify; void of; unaccompanied by; ruled out; excluded; never had; "
+        "unremarkable for; unlike; no @adv* sign of"
     ),
     (DENIED, "back"): (
         "not @adv* @seen; cannot @adv* be? @adv* seen; is/are/was/were @adv* absent; "
@@ -134,7 +136,8 @@ _CUES: dict[tuple[str, str], str] = {
         "previously not @adv* seen/present; not previously @adv* seen/present/visible; "
         "not @adv* seen/present/visible/there on/in/at the? prior; absent/not on/in the? prior; "
         "not @adv* seen/present/visible/there on? yesterday; not @adv* seen/present/visible/there on/in yesterday's; received; "
-        "not @adv* seen/present/visible/there on/in this morning's; not there on/in the? prior; was/were absent previously/before; newly seen; first seen; interval insertion; "
+        "not @adv* seen/present/visible/there on/in this morning's; not there on/in the? prior; was/were absent previously/before; newly seen; "
+        "first seen; interval insertion; "
         "interval occurrence; emergence; emerging; now show; not @adv* on the? prior; introduced; arisen; surfaced; newly apparent; "
         "deployed; implanted; implantation"
     ),
@@ -161,7 +164,8 @@ _CUES: dict[tuple[str, str], str] = {
     (SAME, "near"): (
         "stable; unchanged; constant; static; stationary; steady; similar; same; identical; comparable; persist; "
         "redemonstrate; re demonstrated; remain; again; again seen; still; continue; continued; continuing; ongoing; "
-        "maintained; equally; no different; not any different; unmodified; invariable; unaffected; plateaued; once more; holding steady; unvarying; lingers; lingering; @adv* as before; as previously; like before; as was; "
+        "maintained; equally; no different; not any different; unmodified; invariable; unaffected; plateaued; once more; holding steady; unvarying; "
+        "lingers; lingering; @adv* as before; as previously; like before; as was; "
         "as on/in the? prior; as prior; in keeping with prior; unchanged placement; no/without @adv* @event; "
         "no/without @adv* difference/variation/evolution/resolution/clearing; is/are/was/were/appear no @adv* @turn; "
         "not @adv* @turn; not @adv* have/been? @turn; not @adv* different/evolved/cleared; not @adv* differ from?; "
@@ -186,12 +190,14 @@ _CUES: dict[tuple[str, str], str] = {
         "seen previously; seen on/in the? prior; seen before; present on/in the? prior; from the? prior"
     ),
     (MOVED, "near"): (
-        "withdrawn by/to/into/from/approximately/slightly/somewhat/partially; withdrawn and now; slightly/partially withdrawn; pulled back; retracted; advanced to/into/by/further; "
+        "withdrawn by/to/into/from/approximately/slightly/somewhat/partially; withdrawn and now; slightly/partially withdrawn; pulled back; "
+        "retracted; advanced to/into/by/further; "
         "repositioned; readjusted; exchanged; replaced; "
         "satisfactory/appropriate/good/adequate/proper/standard placement/position; "
         "should/could/must/can/may/might/to be @adv* withdrawn/removed/retracted/advanced/repositioned/inserted/placed; "
         "to document/ensure/confirm/verify/establish/assess @adv* resolution/clearing/clearance/stable/improve/change/progress; "
-        "follow up to @adv* resolution/clearing/clearance; until @adv* resolution/clearing/clearance; recommend/recommended/consider/advise/suggest @adv* withdrawal/withdrawing/removal/retraction/advancement/repositioning/placement/insertion"
+        "follow up to @adv* resolution/clearing/clearance; until @adv* resolution/clearing/clearance; "
+        "recommend/recommended/consider/advise/suggest @adv* withdrawal/withdrawing/removal/retraction/advancement/repositioning/placement/insertion"
     ),
 }  # fmt: skip
 

@@ -126,13 +126,15 @@ _FINDINGS: dict[str, str] = {
         "pacing device/lead/wire/system; cardiac device/pacer; pulse? generator; "
         "implantable cardioverter defibrillator?; cardioverter defibrillator; "
         "cardiac rhythm/conduction/implantable? device; pacemaker or icd; pacemaker or defibrillator; "
-        "pacemaker generator; chest wall? pacemaker; dual/single/triple lead/chamber/wire pacemaker/pacer/icd/aicd/device/defibrillator; cardiac pacemaker; icd lead; aicd lead; "
+        "pacemaker generator; chest wall? pacemaker; dual/single/triple lead/chamber/wire pacemaker/pacer/icd/aicd/device/defibrillator; "
+        "cardiac pacemaker; icd lead; aicd lead; "
         "biventricular pacemaker; pacemaker defibrillator"
     ),
     SUPPORT: (
         "line; tube; catheter; valve; hardware; arthroplasty; icd; device; drain; "
         "lvad; ventricular assist device; loop recorder; mitraclip; tavr; vp/ventriculoperitoneal shunt catheter?; trach; ivc filter; "
-        "nerve/spinal/vagal/vagus stimulator; temperature probe; mediastinal drain/tube; fixation/fusion/metal/metallic/surgical plate; plate and screw; screw; cannula; coil; stent; equipment; "
+        "nerve/spinal/vagal/vagus stimulator; temperature probe; mediastinal drain/tube; fixation/fusion/metal/metallic/surgical plate; "
+        "plate and screw; screw; cannula; coil; stent; equipment; "
         "support apparatus; tracheostomy tube?; tracheostomy; sternal? wire; sternotomy wire; prosthesis; "
         "monitoring/support device; line and tube; balloon pump; iabp; impella; ecmo cannula; electrode; lead; "
         "port; sheath"
