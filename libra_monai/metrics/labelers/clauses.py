@@ -103,7 +103,7 @@ def _halves(words: Sequence[str], begin: int, end: int) -> list[tuple[int, int]]
         while after < until and (words[after] in _ADVERBS or words[after] in (",", "and")):
             after += 1
         verbs = [i for i in range(after, until) if words[i] in _FINITE]
-        own_subject = verbs and verbs[0] > after and words[after] not in ("which", "that", "who")
+        own_subject = verbs and verbs[0] > after and words[after] not in ("which", "that", "who", "as")
         if own_subject and any(words[i] in _FINITE for i in range(start, mark)):
             parts.append((start, mark))
             start = mark + 1

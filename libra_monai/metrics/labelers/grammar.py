@@ -19,7 +19,7 @@ from libra_monai.metrics.labelers.cues import (
     WORSE,
     Cue,
 )
-from libra_monai.metrics.labelers.phrases import Concept
+from libra_monai.metrics.labelers.phrases import DEVICES, Concept
 from libra_monai.metrics.labelers.sides import SIDES, bare
 
 _ENDS = {
@@ -199,13 +199,15 @@ class Clause:
         Args:
             start, end: the cue.
         """
+        if self.words[end : end + 1] == [","] and any(name.end == start for name in self.names):
+            return self.nearest_back(start)  # "effusion bigger, ..."
         verb = self.verb_before(start)
         shows = verb is not None and any(w in _SHOWS for w in self.words[verb:start])
         there = verb is not None and verb > self.begin and self.words[verb - 1] == "there"
         if verb is None or shows or there or not self.subject(start, SAME):
             found = self.of_or_in(end) or self.attribute(end)
             if found:
-                return found
+                return self._long_list(found, start)
         if verb is not None and not there:
             if verb > self.begin and self.words[verb - 1] in _LINKS:
                 back = self.nearest_back(verb)
@@ -213,8 +215,23 @@ class Clause:
             found = self.subject(start, SAME)
             if found:
                 return found
-        found = self._both_before(start) or self.nearest_back(start) or [n for n in self.names if n.start >= end][:1]
+        persisting = self.subject(start, SAME) if self.words[start] == "persist" and not any(n.start >= end for n in self.names) else []
+        found = persisting or self._both_before(start) or self.nearest_back(start) or [n for n in self.names if n.start >= end][:1]
         return found or None
+
+    def _long_list(self, found: list[Name], place: int) -> list[Name]:
+        """ "Unchanged bibasilar atelectasis, small left effusion and moderate cardiomegaly"; "placement of a chest tube ... and an enteric tube"."""
+        kind = next((cue.kind for a, _, cue in self.cues if a == place), None)
+        group = list(found)
+        for name in self.names[self.names.index(group[-1]) + 1 :]:
+            gap = self.words[group[-1].end : name.start]
+            sized = gap[:1] in ([","], ["and"]) and all(w in SEVERITY or w in SIDES or w == "and" for w in gap[1:])
+            device = kind == NEW and name.concept.name in DEVICES and group[0].concept.name in DEVICES and {"a", "an"} & set(gap[-2:]) and "and" in gap[-4:]
+            if not ((kind == SAME and sized) or device) or any(i in self.cue_places for i in range(group[-1].end, name.start)):
+                break
+            group.append(name)
+        placed = kind == NEW and len(group) > len(found)
+        return group if placed or len(group) > max(2, len(found)) else found
 
     def _both_before(self, place: int) -> list[Name]:
         """Names of "mild cardiomegaly and moderate edema, unchanged", where each has its own size."""
@@ -222,9 +239,12 @@ class Clause:
         while at > self.begin and self.words[at] in _BETWEEN:
             at -= 1
         same = any(a == place and cue.kind == SAME for a, _, cue in self.cues)
-        earlier = [name for name in self.names if name.end <= at]
-        if not same or self.words[at] != "," or len(earlier) < 2 or self.names[-1].start >= place:
+        earlier = [name for name in self.names if name.end <= at and name.concept.name]
+        if self.words[at] != "," or len(earlier) < 2 or self.names[-1].start >= place:
             return []
+        counted = {"both", "all"} & set(self.words[at:place])  # "..., both unchanged"
+        if counted or not same:
+            return [name for name in (earlier if "all" in counted else earlier[-2:]) if not name.changes] if counted else []
         gap = self.words[earlier[-2].end : earlier[-1].start]
         sized = gap[:1] == ["and"] and all(word in SEVERITY or word in SIDES for word in gap[1:])
         return [name for name in earlier[-2:] if not name.changes] if sized else []

@@ -17,6 +17,8 @@ _LINES = frozenset("tube line catheter drain lead sheath port device".split())  
 _EXPLAINING = frozenset("likely probably presumably possibly possible probable suspicious consistent compatible represent representing "
                         "reflect reflecting concern".split())  # fmt: skip
 _FILLING = frozenset(", which is are may could most to for of with a an be from".split())
+_ANEW = frozenset("and with without or there".split())
+_VEINS = frozenset("jugular ij subclavian femoral brachial brachiocephalic".split())
 _AIR = frozenset("aeration ventilation expansion".split())
 _PARTING = frozenset(", and or with in".split())
 _GROWING = frozenset("widening enlargement collapse thickening".split())
@@ -35,6 +37,8 @@ def read_idioms(clause: Clause) -> None:
     _explained(clause)
     _aerated(clause)
     _more_or_less(clause)
+    _as_well(clause)
+    _by_way_of(clause)
 
 
 def _taken_out(clause: Clause) -> None:
@@ -71,7 +75,8 @@ def _explained(clause: Clause) -> None:
     """ "New right consolidation, likely pneumonia": the explanation has the side and the change of what it explains."""
     for first, second in zip(clause.names, clause.names[1:], strict=False):
         gap = clause.words[first.end : second.start]
-        explains = bool(_EXPLAINING & set(gap)) and set(gap) <= _EXPLAINING | _FILLING
+        place = next((i for i, word in enumerate(gap) if word in _EXPLAINING), None)
+        explains = place is not None and set(gap[place:]) <= _EXPLAINING | _FILLING and not _ANEW & set(gap[:place])
         if not explains or not (_disease(first) and _disease(second)):
             continue
         second.side = second.side or first.side
@@ -83,7 +88,8 @@ def _aerated(clause: Clause) -> None:
     """ "Improved aeration at the left base with residual atelectasis": what remains lies there, and is less."""
     for first, second in zip(clause.names, clause.names[1:], strict=False):
         gap = clause.words[first.end : second.start]
-        if not (_AIR & set(clause.words[first.start : first.end]) and "with" in gap and _LEFT_OVER & set(gap)):
+        less = bool(_LEFT_OVER & set(gap)) or c.BETTER in {kind for kind, _ in second.changes}
+        if not (_AIR & set(clause.words[first.start : first.end]) and "with" in gap and less):
             continue
         if _disease(second) and second.status is None and c.BETTER in {kind for kind, _ in first.changes}:
             second.side = second.side or first.side
@@ -104,6 +110,23 @@ def _more_or_less(clause: Clause) -> None:
         sick = _disease(name) or name.concept.kind == "state"
         if turn and sick and not name.changes and not between_sides and (than is not None or turn != "more"):
             name.changes.append((_AMOUNTS[turn], 0))
+
+
+def _as_well(clause: Clause) -> None:
+    """ "Cardiomegaly has resolved, as has the edema"."""
+    for before, name in zip(clause.names, clause.names[1:], strict=False):
+        gap = clause.words[before.end : name.start]
+        said = [i for i in range(len(gap) - 1) if gap[i] == "as" and gap[i + 1] in ("has", "have", "is", "are")]
+        if said and len(gap) - said[-1] <= 4 and not name.changes:
+            name.changes = list(before.changes)
+
+
+def _by_way_of(clause: Clause) -> None:
+    """ "Dialysis catheter via the right internal jugular vein": the vein has the side of the line."""
+    for line, vein in zip(clause.names, clause.names[1:], strict=False):
+        gap = clause.words[line.end : vein.start]
+        if line.side is None and _device(clause, line) and vein.concept.kind == "aside" and _VEINS & set(clause.words[vein.start : vein.end]):
+            line.side = next((word for word in gap[-2:] if word in ("right", "left")), None)
 
 
 def _device(clause: Clause, name: Name) -> bool:

@@ -8,7 +8,6 @@ stand in a tree by their words, so a report is read in time linear in its length
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
@@ -17,37 +16,6 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 _WORD = re.compile(r"\d+(?:\.\d+)?|[a-z]+(?:'[a-z]+)?|[^\sa-z0-9]")
-_SHORT = (
-    (re.compile(r"\bs/p\b"), "status post"),
-    (re.compile(r"\bw/o\b"), "without"),
-    (re.compile(r"\bw/(?=\s)"), "with"),
-    (re.compile(r"\bc/w\b"), "consistent with"),
-    (re.compile(r"\br/o\b"), "rule out"),
-    (re.compile(r"\bb/l\b"), "bilateral"),
-    (re.compile(r"\br ?(?=(?:ij|scv?)\b)"), "right "),
-    (re.compile(r"\bl ?(?=(?:ij|scv?)\b)"), "left "),
-    (re.compile(r"(?<=\d )may\b|\bmay(?= \d)"), "month"),
-    # The day of an earlier study, as a date or as what de-identification leaves of one.
-    (re.compile(r"\b(on|from|of|to|since|dated|with|than) (?:\d{1,2}/\d{1,2}(?:/\d{2,4})?|\d{4}-\d\d-\d\d|_{2,})(?![\w/])"), r"\1 yesterday"),
-    (re.compile(r"\band/or\b"), "or"),
-    (re.compile(r"(?<=[a-z]) ?/ ?(?=[a-z])"), " or "),
-    (re.compile(r"(?<=[a-z0-9])-(?=[a-z])"), " "),
-    (re.compile(r" >+ "), " greater than "),
-    (re.compile(r" < "), " less than "),
-    (re.compile(r"can't|can not"), "cannot"),
-    (re.compile(r"(?<=[a-z])n't\b"), " not"),
-    (re.compile(r" -+ "), " , "),
-    # A size that is increased lies above the norm, not above the last study, unless the sentence goes on to say so.
-    (
-        re.compile(
-            r"\b(heart size|(?:heart|cardiac silhouette)(?= is)) is ((?:mildly|moderately|severely|markedly) )?increased(?: in size)?"
-            r"(?= *(?:[.;,]|$))"
-        ),
-        r"\1 is \2enlarged",
-    ),
-    (re.compile(r"\bhas become (?=(?:mildly |moderately |severely |markedly )?enlarged\b)"), "is newly "),
-)
-_DASHES = str.maketrans({c: "-" for c in "\u2010\u2011\u2012\u2013\u2014\u2212"} | {"\u2019": "'", "\u00a0": " "})
 
 # One form for words that differ only in ending; the first fitting start wins.
 _STEMS = {
@@ -65,7 +33,7 @@ _STEMS = {
 _FORMS = {
     "oedema": "edema", "oedematous": "edema", "edematous": "edema", "ptx": "pneumothorax", "shrunk": "shrink",
     "shrunken": "shrink", "shrank": "shrink", "grown": "grow", "grew": "grow", "growing": "grow", "growth": "grow",
-    "vs": "versus", "rt": "right", "lt": "left", "evidence": "evidence", "hila": "hila", "haemothorax": "hemothorax",
+    "vs": "versus", "atx": "atelectasis", "pna": "pneumonia", "rt": "right", "lt": "left", "evidence": "evidence", "hila": "hila", "haemothorax": "hemothorax",
     "changes": "change", "changed": "change", "altered": "change", "alteration": "change", "alterations": "change",
     "is": "is", "was": "was", "has": "has", "this": "this", "as": "as", "less": "less", "its": "its", "previous": "prior",
     "earlier": "prior", "last": "prior", "former": "prior", "priors": "prior", "previously": "previously", "formerly": "previously",
@@ -88,30 +56,11 @@ _RIGHT = (  # words of their own, no slips
 ).split()
 
 
-# "... with its tip not visualized": the tube is there, only its end lies outside the picture.
-_TIP_OUT_OF_SIGHT = re.compile(
-    r"\b(?:distal )?(?:tip|end|side ?(?:port|hole))s?\b([^.;,\n]{0,40}?)\b(?:not|excluded|outside|beyond|off|out of|below)\b"
-    r"[^.;,\n]{0,40}?\b(?:seen|visuali[sz]ed|included|imaged|identified|assessed|evaluated|view|field|image|film|radiograph)\b"
-)
-
-
-def plain(text: str | None) -> str:
-    """Lower-case text with usual dashes and abbreviations written out, without tips of tubes that lie out of sight.
-
-    Args:
-        text: report text; None is empty.
-    """
-    text = unicodedata.normalize("NFKC", text or "").translate(_DASHES).lower()
-    for pattern, full in _SHORT:
-        text = pattern.sub(full, text)
-    return _TIP_OUT_OF_SIGHT.sub(r"tip\1", text)
-
-
 def words_of(text: str) -> list[str]:
     """Words and punctuation marks of plain text.
 
     Args:
-        text: what `plain` gave.
+        text: what `shorthand.plain` gave.
     """
     return _WORD.findall(text)
 

@@ -109,7 +109,7 @@ _FINDINGS: dict[str, str] = {
         "central line/catheter/access; central venous line/catheter/access?; picc line/catheter?; cvc; cvl; port a cath; portacath; mediport; "
         "chest port; port catheter; infusion port; chest wall port; "
         "internal? jugular/subclavian/femoral/brachial central? venous? line/catheter/sheath/port/cordis/access/approach; "
-        "internal jugular; subclavian; internal? jugular/subclavian/femoral/brachial vein line/catheter/sheath; left/right? subclavian line/catheter; "
+        "internal jugular; ij; subclavian; internal? jugular/subclavian/femoral/brachial vein line/catheter/sheath; left/right? subclavian line/catheter; "
         "ij central? venous? line/catheter/sheath?; "
         "uvc; uac; umbilical venous/arterial? catheter/line; dialysis/hemodialysis/hickman/tunneled/permacath catheter/line; hickman; permacath; "
         "peripherally inserted central venous? catheter/line; swan ganz catheter?; pulmonary artery catheter; "
@@ -193,7 +193,7 @@ _OTHER = (
 )
 _ASIDES = (
     "bone/bony/osseous/rib/skin/lytic/blastic/sclerotic lesion; "
-    "internal? jugular/subclavian/femoral/brachial/brachiocephalic vein/artery; femoral head/neck; "
+    "internal? jugular/subclavian/femoral/brachial/brachiocephalic vein/artery; ij vein; femoral head/neck; "
     "lung/low volume; volume; aeration; inspiration; inspiratory effort; effort; mass effect; pleural line; "
     "fracture line; midline; over the heart; behind the heart; heart border; right/left heart border; heart rate; "
     "heart sound; joint effusion; in line; skin fold; line of; cardiac border; left/right? ventricle; "

@@ -12,10 +12,11 @@ import re
 from functools import lru_cache
 
 from libra_monai.metrics.labelers.clauses import clauses, sentences
-from libra_monai.metrics.labelers.lexicon import Lexicon, base_form, plain, words_of
+from libra_monai.metrics.labelers.lexicon import Lexicon, base_form, words_of
 from libra_monai.metrics.labelers.mentions import GONE
 from libra_monai.metrics.labelers.phrases import DEVICES, SUPPORT, Concept, names
 from libra_monai.metrics.labelers.reader import MEANT, REMEMBERED, read_report
+from libra_monai.metrics.labelers.shorthand import plain
 from libra_monai.metrics.labelers.sides import bare
 
 SATISFACTORY, MALPOSITIONED, PAST = "satisfactory", "malpositioned", "past"

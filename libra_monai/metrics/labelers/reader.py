@@ -14,10 +14,12 @@ from functools import lru_cache
 from libra_monai.metrics.labelers import cues as c
 from libra_monai.metrics.labelers.clauses import LONGEST, clauses, sentences
 from libra_monai.metrics.labelers.grammar import Clause, Name
-from libra_monai.metrics.labelers.lexicon import base_form, plain, words_of
+from libra_monai.metrics.labelers.lexicon import base_form, words_of
 from libra_monai.metrics.labelers.mentions import Mention, turned, weighed
 from libra_monai.metrics.labelers.phrases import names
+from libra_monai.metrics.labelers.places import place_names, whole
 from libra_monai.metrics.labelers.rules import read_clause
+from libra_monai.metrics.labelers.shorthand import plain
 
 REMEMBERED = 5000  # letters of the longest text that is kept
 _POINTING = frozenset("this these it they both which that those he she patient".split())
@@ -85,12 +87,13 @@ def _read_sentence(sentence: str) -> tuple[tuple[Mention, ...], tuple[str, ...]]
                 pending += [kind for kind, _ in unmet]
             subject = [name for name in clause.names if name.concept.kind != "aside"] or subject
             read += clause.names
+        place_names(read, words)
         mentions += [m for m in (weighed(name, part) for name in read) if m is not None]
     return tuple(mentions), tuple(pending)
 
 
 def _clause(words: list[str], raw: list[str], begin: int, end: int) -> Clause:
-    found = names().find(words[begin:end])
+    found = whole(names().find(words[begin:end]))
     masked = list(words[begin:end])
     for start, stop, concept in found:
         if concept.kind not in ("state", "aside"):

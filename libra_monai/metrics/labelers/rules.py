@@ -81,15 +81,19 @@ def _apply_status(clause: Clause, start: int, end: int, cue: c.Cue, unmet: list[
 def _part_sides(clause: Clause) -> None:
     """ "increased on the left and decreased on the right": one line for each side."""
     words, told = clause.words, []
-    for _, end, cue in clause.cues:
+    for start, end, cue in clause.cues:
         near = words[end : min(end + 4, clause.end)]
         sides = [word for word in near if word in ("right", "left")]
         if cue.kind in c.CHANGE and sides and near[0] in ("on", "in", "at"):
-            told.append((cue.kind, sides[0]))
-    plural = [name for name in clause.names if {kind for kind, _ in told} <= {kind for kind, _ in name.changes}]
-    if len({side for _, side in told}) == 2 and len({kind for kind, _ in told}) == 2 and len(plural) == 1:
-        name = plural[0]
-        (first, side), (second, other) = told[:2]
+            told.append((cue.kind, sides[0], start))
+    if len({side for _, side, _ in told}) < 2 or len({kind for kind, _, _ in told}) < 2:
+        return
+    (first, side, begin), (second, other, end) = told[:2]
+    meant = [name for name in clause.names if {first, second} <= {kind for kind, _ in name.changes}]
+    if not meant and not any(begin <= name.start < end for name in clause.names):
+        meant = clause.nearest_back(begin)[-1:]  # "atelectasis, worse on the left, unchanged on the right"
+    if len(meant) == 1 and side != other and first != second:
+        name = meant[0]
         copy = replace(name, side=other, changes=[(second, 0)])
         name.side, name.changes = side, [(first, 0)]
         clause.names.append(copy)
@@ -174,7 +178,7 @@ def _measured(clause: Clause) -> None:
     words = clause.words
     told = [(i, _ORDER.get(c.SEVERITY.get(words[i], ""), _number(words[i]))) for i in range(clause.begin, clause.end)]
     told = [(i, size) for i, size in told if size is not None]
-    past = {"previously", "prior", "from", "was", "were"}
+    past = {"previously", "prior", "from", "was", "were", "having"}
     behind = [i for i, _ in told if words[i + 1 : i + 2] == ["on"] and "prior" in words[i + 2 : i + 5]]
     old = [i for i, _ in told if past & set(words[max(i - 3, clause.begin) : i])] or behind
     if len(told) < 2 or not old:

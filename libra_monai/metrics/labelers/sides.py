@@ -12,7 +12,7 @@ SIDES = {
     "right": "right", "left": "left", "rul": "right", "rml": "right", "rll": "right", "lul": "left", "lll": "left",
     "lingula": "left", "lingular": "left", "bilateral": BILATERAL, "both": BILATERAL, "bibasilar": BILATERAL,
     "bibasal": BILATERAL, "biapical": BILATERAL, "bases": BILATERAL, "sides": BILATERAL, "bihilar": BILATERAL,
-    "bipulmonary": BILATERAL, "rightward": "right", "leftward": "left", "either": BILATERAL,
+    "bipulmonary": BILATERAL, "rue": "right", "lue": "left", "rightward": "right", "leftward": "left", "either": BILATERAL,
 }  # fmt: skip
 _BREAKS = AUXILIARIES | frozenset(", and or with plus which that without no nor rather versus".split())
 _NOT_A_SIDE = frozenset(  # right atrium, left main bronchus: anatomy in the middle, where a line may end
@@ -131,14 +131,15 @@ def _sides(words: Sequence[str], where: range) -> list[int]:
     return [
         i for i in where
         if words[i] in SIDES and not (words[i] in ("right", "left") and i + 1 < len(words) and words[i + 1] in _NOT_A_SIDE)
+        and not (words[i] == "both" and i and words[i - 1] == ",")  # "effusion and atelectasis, both unchanged"
     ]  # fmt: skip
 
 
 def _pair(words: Sequence[str], where: range) -> bool:
-    found = [i for i in _sides(words, where) if words[i] in ("right", "left")]
+    found = [i for i in _sides(words, where) if SIDES[words[i]] in ("right", "left")]
     for a, b in zip(found, found[1:], strict=False):
         between = words[a + 1 : b]
-        if words[a] != words[b] and len(between) <= 6 and any(w in ("and", "than", "&", "or") for w in between):
+        if SIDES[words[a]] != SIDES[words[b]] and len(between) <= 6 and any(w in ("and", "than", "&", "or") for w in between):
             return True
     return False
 

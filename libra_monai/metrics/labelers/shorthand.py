@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shorthand of reports written out before words are looked at: abbreviations, dates of earlier studies, tips of tubes out of sight."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_MONTH = r"(?:jan|febr?|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)(?:uary|ch|il|ust|ember|ober)?\.?"
+_DAY = (
+    rf"(?:\d{{1,2}}/\d{{1,2}}(?:/\d{{2,4}})?|\d{{4}}-\d\d-\d\d|_{{2,}}|\d{{1,2}}(?:st|nd|rd|th)? {_MONTH}(?:,? \d{{4}})?"
+    rf"|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?(?:,? \d{{4}})?|{_MONTH} \d{{4}}|(?:19|20)\d\d)"
+)
+_FILM = "(?:study|exam|examination|film|radiograph|image|cxr|x-ray)"
+# The day of an earlier study, as a date or as what de-identification leaves of one, is called yesterday.
+_DATED = re.compile(rf"\b(on|from|of|to|since|dated|with|than|in) (?:the )?(?:{_FILM} (?:of|from|dated) )?{_DAY}(?: {_FILM})?(?![\w/])")
+_TODAY = re.compile(
+    rf"\b(seen|present|visible|evident|there|apparent|than|since|from|to) (?:on )?"
+    rf"(?:earlier (?:today|this morning|in the day|the same day)|this morning(?:'s {_FILM})?)\b"
+)
+_SHORT = (
+    (re.compile(r"\bs/p\b"), "status post"),
+    (re.compile(r"\bw/o\b"), "without"),
+    (re.compile(r"\bw/(?=\s)"), "with"),
+    (re.compile(r"\bc/w\b"), "consistent with"),
+    (re.compile(r"\br/o\b"), "rule out"),
+    (re.compile(r"\bb/l\b"), "bilateral"),
+    (re.compile(r"\br ?(?=(?:ij|scv?)\b)"), "right "),
+    (re.compile(r"\bl ?(?=(?:ij|scv?)\b)"), "left "),
+    (re.compile(r"\ball but (?=resolved|cleared|disappeared|gone|vanished)"), "nearly "),
+    (_DATED, r"\1 yesterday"),
+    (_TODAY, r"\1 yesterday"),
+    (re.compile(r"\band/or\b"), "or"),
+    (re.compile(r"(?<=[a-z]) ?/ ?(?=[a-z])"), " or "),
+    (re.compile(r"(?<=[a-z0-9])-(?=[a-z])"), " "),
+    (re.compile(r" >+ "), " greater than "),
+    (re.compile(r" < "), " less than "),
+    (re.compile(r"(?<![\w/.'])r(?= +[a-z]{2})|(?<=than )r\b"), "right"),
+    (re.compile(r"(?<![\w/.'])l(?= +[a-z]{2})|(?<=than )l\b"), "left"),
+    (re.compile(r"can't|can not"), "cannot"),
+    (re.compile(r"(?<=[a-z])n't\b"), " not"),
+    (re.compile(r" -+ "), " , "),
+    # A size that is increased lies above the norm, not above the last study, unless the sentence goes on to say so.
+    (
+        re.compile(
+            r"\b(heart size|(?:heart|cardiac silhouette)(?= is)) is ((?:mildly|moderately|severely|markedly) )?increased(?: in size)?"
+            r"(?= *(?:[.;,]|$))"
+        ),
+        r"\1 is \2enlarged",
+    ),
+    (re.compile(r"\bhas become (?=(?:mildly |moderately |severely |markedly )?enlarged\b)"), "is newly "),
+)
+_DASHES = str.maketrans({c: "-" for c in "\u2010\u2011\u2012\u2013\u2014\u2212"} | {"\u2019": "'", "\u00a0": " "})
+
+# "... with its tip not visualized": the tube is there, only its end lies outside the picture.
+_TIP_OUT_OF_SIGHT = re.compile(
+    r"\b(?:distal )?(?:tip|end|side ?(?:port|hole))s?\b([^.;,\n]{0,40}?)\b(?:not|excluded|outside|beyond|off|out of|below)\b"
+    r"[^.;,\n]{0,40}?\b(?:seen|visuali[sz]ed|included|imaged|identified|assessed|evaluated|view|field|image|film|radiograph)\b"
+)
+
+
+def plain(text: str | None) -> str:
+    """Lower-case text with usual dashes and abbreviations written out, without tips of tubes that lie out of sight.
+
+    Args:
+        text: report text; None is empty.
+    """
+    text = unicodedata.normalize("NFKC", text or "").translate(_DASHES).lower()
+    for pattern, full in _SHORT:
+        text = pattern.sub(full, text)
+    return _TIP_OUT_OF_SIGHT.sub(r"tip\1", text)
