@@ -104,6 +104,8 @@ def _halves(words: Sequence[str], begin: int, end: int) -> list[tuple[int, int]]
             after += 1
         verbs = [i for i in range(after, until) if words[i] in _FINITE]
         own_subject = verbs and verbs[0] > after and words[after] not in ("which", "that", "who", "as")
+        if own_subject and words[after] in ("at", "in", "on") and words[verbs[0] - 1] != "there":
+            own_subject = False  # "in the left lung and at the right base"
         if own_subject and any(words[i] in _FINITE for i in range(start, mark)):
             parts.append((start, mark))
             start = mark + 1

@@ -40,7 +40,7 @@ _ADVERBS = frozenset(
     "noticeable discernible clear important real convincing considerable notable detectable measurable "
     "radiographic great severe any much only very more rather quite again been be approximately otherwise "
     "clinically dramatically modestly visibly still currently meaningful material radiographically noticeably "
-    "severely greatly gradual gradually slow slowly rapid rapidly mostly yet seen unequivocal unequivocally "
+    "severely greatly gradual gradually slow slowly rapid rapidly yet seen unequivocal unequivocally "
     "confidently subtle small focal discrete particularly obviously convincingly reliably entirely completely "
     "fully large really tiny progressively interim once".split()
 )
@@ -122,7 +122,7 @@ _CUES: dict[tuple[str, str], str] = {
         "no longer in place; no longer; withdrawn; normalized; normalization; return/returned to @adv* normal; "
         "complete clearing; evacuated; taken out; come out; re expanded; @all complete clearing; clearance; gone; completely clear; "
         "reexpanded; has/have @adv* cleared; been taken out; dissipated; dissipation; dissolved; "
-        "subside completely/entirely/fully; completely/entirely/fully subside; melted away; abolished; eradicated; "
+        "subside completely/entirely/fully; completely/entirely/fully subside; melted away; abolished; eradicated; explantation; "
         "not @adv* seen anymore; not @adv* seen any more/longer; not seen now; now absent; elimination; given way to; "
         "@all complete clearance; subsequent removal; subsequently resolved"
     ),
@@ -135,7 +135,9 @@ _CUES: dict[tuple[str, str], str] = {
         "reappeared; reaccumulate; de novo; not @adv* seen/present/visible/there/in previously/before; "
         "previously not @adv* seen/present; not previously @adv* seen/present/visible; "
         "not @adv* seen/present/visible/there on/in/at the? prior; absent/not on/in the? prior; "
-        "not @adv* seen/present/visible/there on/in? yesterday; absent on? yesterday; has/have been passed; not @adv* seen/present/visible/there on/in yesterday's; received; "
+        "not @adv* seen/present/visible/there on/in? yesterday; absent on? yesterday; has/have been passed; "
+        "placed since; placed in the? interval; now placed; recently placed; "
+        " not @adv* seen/present/visible/there on/in yesterday's; received; "
         "not @adv* seen/present/visible/there on/in this morning's; not there on/in the? prior; was/were absent previously/before; newly seen; "
         "first seen; interval insertion; "
         "interval occurrence; emergence; emerging; now show; not @adv* on the? prior; introduced; arisen; surfaced; newly apparent; "
@@ -164,7 +166,7 @@ _CUES: dict[tuple[str, str], str] = {
     (SAME, "near"): (
         "stable; unchanged; constant; static; stationary; steady; similar; same; identical; comparable; persist; "
         "redemonstrate; re demonstrated; remain; again; again seen; still; continue; continued; continuing; ongoing; "
-        "maintained; equally; no different; not any different; unmodified; invariable; unaffected; plateaued; once more; holding steady; unvarying; "
+        "maintained; equally; no different; not any different; unmoved; as on/in? yesterday; unmodified; invariable; unaffected; plateaued; once more; holding steady; unvarying; "
         "lingers; lingering; @adv* as before; as previously; like before; as was; "
         "as on/in the? prior; as prior; in keeping with prior; unchanged placement; no/without @adv* @event; "
         "no/without @adv* difference/variation/evolution/resolution/clearing; is/are/was/were/appear no @adv* @turn; "
@@ -194,7 +196,7 @@ _CUES: dict[tuple[str, str], str] = {
         "retracted; advanced to/into/by/further; "
         "repositioned; readjusted; exchanged; replaced; "
         "satisfactory/appropriate/good/adequate/proper/standard placement/position; "
-        "should/could/must/can/may/might/to be @adv* withdrawn/removed/retracted/advanced/repositioned/inserted/placed; "
+        "first seen on? yesterday; should/could/must/can/may/might/to be @adv* withdrawn/removed/retracted/advanced/repositioned/inserted/placed; "
         "to document/ensure/confirm/verify/establish/assess @adv* resolution/clearing/clearance/stable/improve/change/progress; "
         "follow up to @adv* resolution/clearing/clearance; until @adv* resolution/clearing/clearance; "
         "recommend/recommended/consider/advise/suggest @adv* withdrawal/withdrawing/removal/retraction/advancement/repositioning/placement/insertion"

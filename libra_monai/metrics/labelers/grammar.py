@@ -79,7 +79,8 @@ class Clause:
             word = self.words[i]
             if word in ends and not (word == "with" and i == start):
                 return i
-            taken = i in status and i > start and named and word not in ("nor", "versus")
+            suggests = kind == DENIED and word == "suggest" and self.words[i - 1] == "to"  # what would suggest it is denied
+            taken = i in status and i > start and named and word not in ("nor", "versus") and not suggests
             if taken and (kind != DENIED or (parted and status[i] != DENIED)):
                 return i
             if word in (",", "and") and named:
@@ -152,7 +153,7 @@ class Clause:
     def verb_before(self, place: int) -> int | None:
         """Where the verb stands that a cue completes ("has slightly increased"), or None."""
         at = place - 1
-        while at >= self.begin and self.words[at] in _BETWEEN:
+        while at >= self.begin and (self.words[at] in _BETWEEN or self.words[at] == "the"):
             at -= 1
         while at >= self.begin and self.words[at] in AUXILIARIES:
             if at - 1 < self.begin or self.words[at - 1] not in AUXILIARIES:
@@ -216,7 +217,8 @@ class Clause:
             if found:
                 return found
         persisting = self.subject(start, SAME) if self.words[start] == "persist" and not any(n.start >= end for n in self.names) else []
-        found = persisting or self._both_before(start) or self.nearest_back(start) or [n for n in self.names if n.start >= end][:1]
+        later = [] if self.words[end : end + 2] == [",", "and"] else [n for n in self.names if n.start >= end][:1]
+        found = persisting or self._both_before(start) or self.nearest_back(start) or later
         return found or None
 
     def _long_list(self, found: list[Name], place: int) -> list[Name]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from libra_monai.metrics.labelers import cues as c
 from libra_monai.metrics.labelers.grammar import Clause, Name
@@ -15,9 +16,10 @@ _EXCHANGED = frozenset("exchanged replaced exchange replacement".split())
 _PROPOSED = frozenset("should could would may might must can recommend recommended consider advise if".split())
 _LINES = frozenset("tube line catheter drain lead sheath port device".split())  # of support devices, what is exchanged
 _EXPLAINING = frozenset("likely probably presumably possibly possible probable suspicious consistent compatible represent representing "
-                        "reflect reflecting concern".split())  # fmt: skip
+                        "reflect reflecting concern keeping favor favored favoring".split())  # fmt: skip
 _FILLING = frozenset(", which is are may could most to for of with a an be from".split())
 _ANEW = frozenset("and with without or there".split())
+_MARKS = frozenset("hemidiaphragm diaphragm border".split())
 _VEINS = frozenset("jugular ij subclavian femoral brachial brachiocephalic".split())
 _AIR = frozenset("aeration ventilation expansion".split())
 _PARTING = frozenset(", and or with in".split())
@@ -76,12 +78,22 @@ def _explained(clause: Clause) -> None:
     for first, second in zip(clause.names, clause.names[1:], strict=False):
         gap = clause.words[first.end : second.start]
         place = next((i for i, word in enumerate(gap) if word in _EXPLAINING), None)
-        explains = place is not None and set(gap[place:]) <= _EXPLAINING | _FILLING and not _ANEW & set(gap[:place])
+        explains = place is not None and set(gap[place:]) <= _EXPLAINING | _FILLING and not _ANEW & set(_stripped(gap[:place]))
         if not explains or not (_disease(first) and _disease(second)):
             continue
         second.side = second.side or first.side
         if not second.changes and second.status in (None, c.LIKELY):
             second.changes = list(first.changes)
+        elif not first.changes and first.status is None and not any(first.end <= a < second.start for a, _, cue in clause.cues if cue.kind in c.CHANGE):
+            first.changes = list(second.changes)  # "consolidation consistent with pneumonia, new since the prior"
+
+
+def _stripped(words: Sequence[str]) -> Sequence[str]:
+    """Without "and most" at the end."""
+    end = len(words)
+    while end and words[end - 1] in ("and", "most", "which", "very"):
+        end -= 1
+    return words[:end]
 
 
 def _aerated(clause: Clause) -> None:
@@ -117,16 +129,18 @@ def _as_well(clause: Clause) -> None:
     for before, name in zip(clause.names, clause.names[1:], strict=False):
         gap = clause.words[before.end : name.start]
         said = [i for i in range(len(gap) - 1) if gap[i] == "as" and gap[i + 1] in ("has", "have", "is", "are")]
-        if said and len(gap) - said[-1] <= 4 and not name.changes:
+        if said and len(gap) - said[-1] <= 6 and not name.changes:
             name.changes = list(before.changes)
 
 
 def _by_way_of(clause: Clause) -> None:
-    """ "Dialysis catheter via the right internal jugular vein": the vein has the side of the line."""
-    for line, vein in zip(clause.names, clause.names[1:], strict=False):
-        gap = clause.words[line.end : vein.start]
-        if line.side is None and _device(clause, line) and vein.concept.kind == "aside" and _VEINS & set(clause.words[vein.start : vein.end]):
-            line.side = next((word for word in gap[-2:] if word in ("right", "left")), None)
+    """ "Dialysis catheter via the right internal jugular vein", "above the left hemidiaphragm": what is named beside it tells the side."""
+    for name, mark in zip(clause.names, clause.names[1:], strict=False):
+        gap, marks = clause.words[name.end : mark.start], set(clause.words[mark.start : mark.end])
+        passed = _device(clause, name) and _VEINS & marks
+        beside = _disease(name) and _MARKS & marks and not _PARTING & set(gap)
+        if name.side is None and mark.concept.kind == "aside" and (passed or beside):
+            name.side = next((word for word in gap[-2:] if word in ("right", "left")), None)
 
 
 def _device(clause: Clause, name: Name) -> bool:

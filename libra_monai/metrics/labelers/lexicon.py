@@ -33,7 +33,7 @@ _STEMS = {
 _FORMS = {
     "oedema": "edema", "oedematous": "edema", "edematous": "edema", "ptx": "pneumothorax", "shrunk": "shrink",
     "shrunken": "shrink", "shrank": "shrink", "grown": "grow", "grew": "grow", "growing": "grow", "growth": "grow",
-    "vs": "versus", "atx": "atelectasis", "pna": "pneumonia", "rt": "right", "lt": "left", "evidence": "evidence", "hila": "hila", "haemothorax": "hemothorax",
+    "vs": "versus", "atx": "atelectasis", "fx": "fracture", "fxs": "fracture", "bilat": "bilateral", "pulm": "pulmonary", "pna": "pneumonia", "rt": "right", "lt": "left", "evidence": "evidence", "hila": "hila", "haemothorax": "hemothorax",
     "changes": "change", "changed": "change", "altered": "change", "alteration": "change", "alterations": "change",
     "is": "is", "was": "was", "has": "has", "this": "this", "as": "as", "less": "less", "its": "its", "previous": "prior",
     "earlier": "prior", "last": "prior", "former": "prior", "priors": "prior", "previously": "previously", "formerly": "previously",

@@ -208,7 +208,8 @@ _ASIDES = (
 _EVENTS = {
     ("Endotracheal Tube", "removed"): "extubated; extubation; interval extubation; status post extubation",
     ("Endotracheal Tube", "new"): (
-        "interval intubation; newly intubated; has/have been intubated; status post intubation; now intubated"
+        "interval intubation; newly intubated; has/have been intubated; status post intubation; now intubated; has/have since/now/recently/subsequently been intubated; "
+        "reintubated; reintubation; interval reintubation"
     ),
     ("Endotracheal Tube", None): "is intubated; intubated; remain intubated",
 }

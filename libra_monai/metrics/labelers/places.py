@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from libra_monai.metrics.labelers.grammar import Name
 from libra_monai.metrics.labelers.phrases import DEVICES, Concept
+from libra_monai.metrics.labelers.sides import SIDES
 
 _ONE_SIDE = ("right", "left")
 _LUNG = frozenset("lung side hemithorax base chest".split())
@@ -58,3 +59,15 @@ def _leading_side(words: Sequence[str]) -> str | None:
     if len(words) > 2 and words[0] in _ONE_SIDE and words[1] in _LUNG and words[2] == ":":
         return words[0]
     return None
+
+
+def other_place(words: Sequence[str]) -> str | None:
+    """The side of "that in the right upper lobe ...", or None.
+
+    Args:
+        words: the first base forms of a sentence.
+    """
+    if len(words) < 3 or words[0] not in ("that", "those") or words[1] not in ("in", "on", "at"):
+        return None
+    side = next((SIDES[word] for word in words[2:] if word in SIDES), None)
+    return side if side in _ONE_SIDE else None

@@ -17,11 +17,12 @@ from libra_monai.metrics.labelers.grammar import Clause, Name
 from libra_monai.metrics.labelers.lexicon import base_form, words_of
 from libra_monai.metrics.labelers.mentions import Mention, turned, weighed
 from libra_monai.metrics.labelers.phrases import names
-from libra_monai.metrics.labelers.places import place_names, whole
+from libra_monai.metrics.labelers.places import other_place, place_names, whole
 from libra_monai.metrics.labelers.rules import read_clause
 from libra_monai.metrics.labelers.shorthand import plain
 
 REMEMBERED = 5000  # letters of the longest text that is kept
+_OTHER = {"right": ("left",), "left": ("right",)}
 _POINTING = frozenset("this these it they both which that those he she patient".split())
 _STUDY = frozenset(
     "exam examination study radiograph film appearance chest finding bronchoscopy ct ultrasound ultrasonography sonography mri evaluation follow "
@@ -54,7 +55,10 @@ def _read(text: str) -> list[Mention]:
     devices: dict[str, Mention] = {}  # the last mention of each, the last one named last
     last = 0  # where the mentions of the sentence before begin
     for sentence in sentences(text):
-        found, pending = _read_sentence(sentence)
+        found, pending, side = _read_sentence(sentence)
+        if pending and not found and side:  # "that on the right is stationary"
+            mentions += [turned(replace(m, side=side, change=None, severity=None), pending) for m in mentions[last:] if m.side in _OTHER[side]][-1:]
+            continue
         if pending and not found:
             for place in range(last, len(mentions)):
                 mentions[place] = turned(mentions[place], pending)
@@ -68,8 +72,8 @@ def _read(text: str) -> list[Mention]:
 
 
 @lru_cache(maxsize=4096)
-def _read_sentence(sentence: str) -> tuple[tuple[Mention, ...], tuple[str, ...]]:
-    """Mentions of a sentence, and the cues in it that are said of the sentence before."""
+def _read_sentence(sentence: str) -> tuple[tuple[Mention, ...], tuple[str, ...], str | None]:
+    """Mentions of a sentence, the cues in it that are said of the sentence before, and the side that they are said of if it is another."""
     raw = words_of(plain(sentence))
     mentions: list[Mention] = []
     pending: list[str] = []
@@ -81,7 +85,8 @@ def _read_sentence(sentence: str) -> tuple[tuple[Mention, ...], tuple[str, ...]]
         for begin, end in clauses(words):
             clause = _clause(words, part, begin, end)
             unmet = read_clause(clause)
-            if unmet and subject and not [n for n in clause.names if n.concept.name]:
+            named = [n.start for n in clause.names if n.concept.name]
+            if unmet and subject and (not named or unmet[-1][1] < named[0]):
                 _pass_on(subject, unmet, _other_side(clause, unmet), read)
             elif unmet and not read and _points_back(clause):
                 pending += [kind for kind, _ in unmet]
@@ -89,7 +94,7 @@ def _read_sentence(sentence: str) -> tuple[tuple[Mention, ...], tuple[str, ...]]
             read += clause.names
         place_names(read, words)
         mentions += [m for m in (weighed(name, part) for name in read) if m is not None]
-    return tuple(mentions), tuple(pending)
+    return tuple(mentions), tuple(pending), other_place([base_form(word) for word in raw[:9]])
 
 
 def _clause(words: list[str], raw: list[str], begin: int, end: int) -> Clause:

@@ -84,7 +84,7 @@ def _part_sides(clause: Clause) -> None:
     for start, end, cue in clause.cues:
         near = words[end : min(end + 4, clause.end)]
         sides = [word for word in near if word in ("right", "left")]
-        if cue.kind in c.CHANGE and sides and near[0] in ("on", "in", "at"):
+        if cue.kind in c.CHANGE and sides and near[0] in ("on", "in", "at", *sides):
             told.append((cue.kind, sides[0], start))
     if len({side for _, side, _ in told}) < 2 or len({kind for kind, _, _ in told}) < 2:
         return
@@ -180,7 +180,7 @@ def _measured(clause: Clause) -> None:
     told = [(i, size) for i, size in told if size is not None]
     past = {"previously", "prior", "from", "was", "were", "having"}
     behind = [i for i, _ in told if words[i + 1 : i + 2] == ["on"] and "prior" in words[i + 2 : i + 5]]
-    old = [i for i, _ in told if past & set(words[max(i - 3, clause.begin) : i])] or behind
+    old = [i for i, _ in told if past & set(words[max(i - 3, clause.begin) : i]) and words[i - 1] != "to"] or behind
     if len(told) < 2 or not old:
         return
     sizes = dict(told)

@@ -7,15 +7,17 @@ import re
 import unicodedata
 
 _MONTH = r"(?:jan|febr?|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)(?:uary|ch|il|ust|ember|ober)?\.?"
+_TIME = r"\d{1,2}:\d\d(?: ?(?:[ap]\.?m\b\.?|hours|hrs|h\b))?"
 _DAY = (
     rf"(?:\d{{1,2}}/\d{{1,2}}(?:/\d{{2,4}})?|\d{{4}}-\d\d-\d\d|_{{2,}}|\d{{1,2}}(?:st|nd|rd|th)? {_MONTH}(?:,? \d{{4}})?"
-    rf"|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?(?:,? \d{{4}})?|{_MONTH} \d{{4}}|(?:19|20)\d\d)"
+    rf"|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?(?:,? \d{{4}})?|{_MONTH} \d{{4}}|(?:19|20)\d\d|{_TIME})"
 )
 _FILM = "(?:study|exam|examination|film|radiograph|image|cxr|x-ray)"
+_TUBE = "(?:endotracheal|et|tracheal|nasogastric|orogastric|enteric|gastric|feeding|ng|og|tracheostomy)"
 # The day of an earlier study, as a date or as what de-identification leaves of one, is called yesterday.
 _DATED = re.compile(rf"\b(on|from|of|to|since|dated|with|than|in) (?:the )?(?:{_FILM} (?:of|from|dated) )?{_DAY}(?: {_FILM})?(?![\w/])")
 _TODAY = re.compile(
-    rf"\b(seen|present|visible|evident|there|apparent|than|since|from|to) (?:on )?"
+    rf"\b(seen|present|visible|evident|there|apparent|than|since|from|to|obtained|performed|taken) (?:on )?"
     rf"(?:earlier (?:today|this morning|in the day|the same day)|this morning(?:'s {_FILM})?)\b"
 )
 _SHORT = (
@@ -30,21 +32,24 @@ _SHORT = (
     (re.compile(r"\ball but (?=resolved|cleared|disappeared|gone|vanished)"), "nearly "),
     (_DATED, r"\1 yesterday"),
     (_TODAY, r"\1 yesterday"),
+    (re.compile(rf" ?(?:\bat )?{_TIME}"), ""),
+    (re.compile(rf"\b({_TUBE})(?=(?:, {_TUBE})*,? (?:and|or) (?:an? |the )?{_TUBE} tubes?\b)"), r"\1 tube"),
+    (re.compile(r"\bgone from\b"), "went from"),
     (re.compile(r"\band/or\b"), "or"),
     (re.compile(r"(?<=[a-z]) ?/ ?(?=[a-z])"), " or "),
     (re.compile(r"(?<=[a-z0-9])-(?=[a-z])"), " "),
     (re.compile(r" >+ "), " greater than "),
     (re.compile(r" < "), " less than "),
-    (re.compile(r"(?<![\w/.'])r(?= +[a-z]{2})|(?<=than )r\b"), "right"),
-    (re.compile(r"(?<![\w/.'])l(?= +[a-z]{2})|(?<=than )l\b"), "left"),
+    (re.compile(r"(?<![\w/.'])r(?= +(?:[a-z]{2}|\d+(?:st|nd|rd|th)\b))|(?<=than )r\b"), "right"),
+    (re.compile(r"(?<![\w/.'])l(?= +(?:[a-z]{2}|\d+(?:st|nd|rd|th)\b))|(?<=than )l\b"), "left"),
     (re.compile(r"can't|can not"), "cannot"),
     (re.compile(r"(?<=[a-z])n't\b"), " not"),
     (re.compile(r" -+ "), " , "),
     # A size that is increased lies above the norm, not above the last study, unless the sentence goes on to say so.
     (
         re.compile(
-            r"\b(heart size|(?:heart|cardiac silhouette)(?= is)) is ((?:mildly|moderately|severely|markedly) )?increased(?: in size)?"
-            r"(?= *(?:[.;,]|$))"
+            r"\b(heart size|cardiothoracic ratio|(?:heart|cardiac silhouette)(?= is)) is ((?:mildly|moderately|severely|markedly) )?increased(?: in size)?"
+            r"(?= *(?:[.;,]|$|at \d))"
         ),
         r"\1 is \2enlarged",
     ),
