@@ -111,6 +111,8 @@ def _aerated(clause: Clause) -> None:
 
 def _more_or_less(clause: Clause) -> None:
     """ "More edema than on the last film", "with less atelectasis"; not "more on the right than on the left"."""
+    if not _AMOUNTS.keys() & set(clause.words[clause.begin : clause.end]):
+        return
     for name in clause.names:
         after = clause.words[name.end : min(name.end + 12, clause.end)]
         than = after.index("than") if "than" in after[:8] else None

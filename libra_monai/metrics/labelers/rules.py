@@ -16,6 +16,7 @@ _ORDER = {"small": 1.0, "moderate": 2.0, "large": 3.0}
 _ADJECTIVES = frozenset("worse larger greater smaller extensive pronounced severe prominent".split())
 _ASKED = frozenset("questioned suspected questionable".split())
 _APART = frozenset(", with without no".split())
+_PAST = frozenset("previously prior from was were having".split())
 _TIMED = frozenset("than since compared prior interval now has have become".split())
 
 
@@ -176,11 +177,12 @@ def _describe(clause: Clause) -> None:
 def _measured(clause: Clause) -> None:
     """ "previously moderate, now large", "from 6 to 8 mm": the sizes say the direction."""
     words = clause.words
+    if not _PAST & set(words[clause.begin : clause.end]):
+        return
     told = [(i, _ORDER.get(c.SEVERITY.get(words[i], ""), _number(words[i]))) for i in range(clause.begin, clause.end)]
     told = [(i, size) for i, size in told if size is not None]
-    past = {"previously", "prior", "from", "was", "were", "having"}
     behind = [i for i, _ in told if words[i + 1 : i + 2] == ["on"] and "prior" in words[i + 2 : i + 5]]
-    old = [i for i, _ in told if past & set(words[max(i - 3, clause.begin) : i]) and words[i - 1] != "to"] or behind
+    old = [i for i, _ in told if _PAST & set(words[max(i - 3, clause.begin) : i]) and words[i - 1] != "to"] or behind
     if len(told) < 2 or not old:
         return
     sizes = dict(told)

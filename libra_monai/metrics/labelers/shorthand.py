@@ -20,40 +20,42 @@ _TODAY = re.compile(
     rf"\b(seen|present|visible|evident|there|apparent|than|since|from|to|obtained|performed|taken) (?:on )?"
     rf"(?:earlier (?:today|this morning|in the day|the same day)|this morning(?:'s {_FILM})?)\b"
 )
-_SHORT = (
-    (re.compile(r"\bs/p\b"), "status post"),
-    (re.compile(r"\bw/o\b"), "without"),
-    (re.compile(r"\bw/(?=\s)"), "with"),
-    (re.compile(r"\bc/w\b"), "consistent with"),
-    (re.compile(r"\br/o\b"), "rule out"),
-    (re.compile(r"\bb/l\b"), "bilateral"),
-    (re.compile(r"\br ?(?=(?:ij|scv?)\b)"), "right "),
-    (re.compile(r"\bl ?(?=(?:ij|scv?)\b)"), "left "),
-    (re.compile(r"\ball but (?=resolved|cleared|disappeared|gone|vanished)"), "nearly "),
-    (_DATED, r"\1 yesterday"),
-    (_TODAY, r"\1 yesterday"),
-    (re.compile(rf" ?(?:\bat )?{_TIME}"), ""),
-    (re.compile(rf"\b({_TUBE})(?=(?:, {_TUBE})*,? (?:and|or) (?:an? |the )?{_TUBE} tubes?\b)"), r"\1 tube"),
-    (re.compile(r"\bgone from\b"), "went from"),
-    (re.compile(r"\band/or\b"), "or"),
-    (re.compile(r"(?<=[a-z]) ?/ ?(?=[a-z])"), " or "),
-    (re.compile(r"(?<=[a-z0-9])-(?=[a-z])"), " "),
-    (re.compile(r" >+ "), " greater than "),
-    (re.compile(r" < "), " less than "),
-    (re.compile(r"(?<![\w/.'])r(?= +(?:[a-z]{2}|\d+(?:st|nd|rd|th)\b))|(?<=than )r\b"), "right"),
-    (re.compile(r"(?<![\w/.'])l(?= +(?:[a-z]{2}|\d+(?:st|nd|rd|th)\b))|(?<=than )l\b"), "left"),
-    (re.compile(r"can't|can not"), "cannot"),
-    (re.compile(r"(?<=[a-z])n't\b"), " not"),
-    (re.compile(r" -+ "), " , "),
+_NUMBERED = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "__")
+_SHORT = (  # what a text must contain, what is looked for, what it stands for
+    (("/",), re.compile(r"\bs/p\b"), "status post"),
+    (("/",), re.compile(r"\bw/o\b"), "without"),
+    (("/",), re.compile(r"\bw/(?=\s)"), "with"),
+    (("/",), re.compile(r"\bc/w\b"), "consistent with"),
+    (("/",), re.compile(r"\br/o\b"), "rule out"),
+    (("/",), re.compile(r"\bb/l\b"), "bilateral"),
+    (("ij", "sc"), re.compile(r"\br ?(?=(?:ij|scv?)\b)"), "right "),
+    (("ij", "sc"), re.compile(r"\bl ?(?=(?:ij|scv?)\b)"), "left "),
+    (("all but",), re.compile(r"\ball but (?=resolved|cleared|disappeared|gone|vanished)"), "nearly "),
+    (_NUMBERED, _DATED, r"\1 yesterday"),
+    (("today", "morning", " day"), _TODAY, r"\1 yesterday"),
+    ((":",), re.compile(rf" ?(?:\bat )?{_TIME}"), ""),
+    (("tubes",), re.compile(rf"\b({_TUBE})(?=(?:, {_TUBE})*,? (?:and|or) (?:an? |the )?{_TUBE} tubes?\b)"), r"\1 tube"),
+    (("gone from",), re.compile(r"\bgone from\b"), "went from"),
+    (("/",), re.compile(r"\band/or\b"), "or"),
+    (("/",), re.compile(r"(?<=[a-z]) ?/ ?(?=[a-z])"), " or "),
+    (("-",), re.compile(r"(?<=[a-z0-9])-(?=[a-z])"), " "),
+    ((">",), re.compile(r" >+ "), " greater than "),
+    (("<",), re.compile(r" < "), " less than "),
+    (("r ", "than r"), re.compile(r"(?<![\w/.'])r(?= +(?:[a-z]{2}|\d+(?:st|nd|rd|th)\b))|(?<=than )r\b"), "right"),
+    (("l ", "than l"), re.compile(r"(?<![\w/.'])l(?= +(?:[a-z]{2}|\d+(?:st|nd|rd|th)\b))|(?<=than )l\b"), "left"),
+    (("can",), re.compile(r"can't|can not"), "cannot"),
+    (("n't",), re.compile(r"(?<=[a-z])n't\b"), " not"),
+    ((" -",), re.compile(r" -+ "), " , "),
     # A size that is increased lies above the norm, not above the last study, unless the sentence goes on to say so.
     (
+        ("increased",),
         re.compile(
-            r"\b(heart size|cardiothoracic ratio|(?:heart|cardiac silhouette)(?= is)) is ((?:mildly|moderately|severely|markedly) )?increased(?: in size)?"
-            r"(?= *(?:[.;,]|$|at \d))"
+            r"\b(heart size|cardiothoracic ratio|(?:heart|cardiac silhouette)(?= is)) is "
+            r"((?:mildly|moderately|severely|markedly) )?increased(?: in size)?(?= *(?:[.;,]|$|at \d))"
         ),
         r"\1 is \2enlarged",
     ),
-    (re.compile(r"\bhas become (?=(?:mildly |moderately |severely |markedly )?enlarged\b)"), "is newly "),
+    (("has become",), re.compile(r"\bhas become (?=(?:mildly |moderately |severely |markedly )?enlarged\b)"), "is newly "),
 )
 _DASHES = str.maketrans({c: "-" for c in "\u2010\u2011\u2012\u2013\u2014\u2212"} | {"\u2019": "'", "\u00a0": " "})
 
@@ -71,6 +73,9 @@ def plain(text: str | None) -> str:
         text: report text; None is empty.
     """
     text = unicodedata.normalize("NFKC", text or "").translate(_DASHES).lower()
-    for pattern, full in _SHORT:
-        text = pattern.sub(full, text)
-    return _TIP_OUT_OF_SIGHT.sub(r"tip\1", text)
+    for needed, pattern, full in _SHORT:  # looking for a string is many times faster than for a pattern
+        for mark in needed:
+            if mark in text:
+                text = pattern.sub(full, text)
+                break
+    return _TIP_OUT_OF_SIGHT.sub(r"tip\1", text) if "tip" in text or "end" in text or "port" in text or "hole" in text else text
