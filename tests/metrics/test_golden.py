@@ -107,6 +107,10 @@ def test_probes_written_without_sight_of_the_rules():
         ({(f if f not in DEVICES else "Support Devices", c) for f, _, c in changes_of(read_changes(text))}, {tuple(pair) for pair in pairs})
         for text, pairs in probes["changes"]
     ]
-    assert len(cells) == len(changes) == 660
+    lines = [
+        ({(x.finding, x.side, x.change) for x in read_changes(text) if x.finding not in ("Support Devices", "Enlarged Cardiomediastinum")}, {tuple(line) for line in wanted})
+        for text, wanted in probes["lines"]
+    ]
+    assert len(cells) == len(changes) == 820 and len(lines) == 800
     assert _f1(cells) >= 0.995 and sum(got == want for got, want in cells) / len(cells) >= 0.99
-    assert _f1(changes) >= 0.995
+    assert _f1(changes) >= 0.995 and _f1(lines) >= 0.985

@@ -16,6 +16,7 @@ _END = re.compile(
 )
 _LISTED = re.compile(r"^\s*(?:\(?\d{1,2}[.)]|[-*\u2022]+)\s+")
 _HARD = frozenset("but however although though whereas while nevertheless nonetheless".split())
+_NONE = frozenset("no without not".split())
 _FINITE = AUXILIARIES | frozenset("persist develop continue".split())
 _ADVERBS = CLASSES["adv"] | {"not", "no", "longer", "also", "therefore", "thus", "then"}
 
@@ -93,9 +94,19 @@ def _one_thing(words: Sequence[str], at: int) -> bool:
     return words[at] == "and" and words[at - 1 : at] == ["heart"] and words[at + 1 : at + 2] in (["mediastinum"], ["mediastinal"])
 
 
+def _list(words: Sequence[str], marks: Sequence[int], number: int, begin: int, end: int) -> bool:
+    """Whether an `and` joins two subjects of one plural verb, behind another statement: "..., effusion and edema are unchanged"."""
+    mark, before = marks[number], marks[number - 1] if number else None
+    until = marks[number + 1] if number + 1 < len(marks) else end
+    verb = next((words[i] for i in range(mark, until) if words[i] in _FINITE), None)
+    alone = before is not None and mark - before > 1 and not any(words[i] in _FINITE or words[i] in _NONE for i in range(before, mark))
+    return words[mark] == "and" and verb in ("are", "were", "have", "remain", "persist") and alone
+
+
 def _halves(words: Sequence[str], begin: int, end: int) -> list[tuple[int, int]]:
     """Part a run of words at commas and `and` where a full statement stands on both sides."""
     marks = [i for i in range(begin, end) if words[i] in (",", "and") and not _one_thing(words, i)]
+    marks = [mark for number, mark in enumerate(marks) if not _list(words, marks, number, begin, end)]
     parts, start = [], begin
     for number, mark in enumerate(marks):
         until = next((m for m in marks[number + 1 :] if m > mark + 1), end)

@@ -89,7 +89,7 @@ _CUES: dict[tuple[str, str], str] = {
         "difficult/hard to @adv* assess/evaluate/see/judge/determine; "
         "poorly/suboptimally seen/assessed/evaluated/defined; cannot be @adv* assessed/evaluated/determined; "
         "not @adv* assessed/evaluated/determined/confirmed; limited evaluation; indistinct; should be considered; "
-        "is/are a? consideration; is/are a/the leading/primary/main/top? consideration/possibility/diagnosis; improbable; doubtful; dubious; "
+        "is/are/remain a? consideration; is/are a concern; is/are/remain a/the leading/primary/main/top? consideration/possibility/diagnosis; improbable; doubtful; dubious; "
         "not/less/never favored; "
         "disfavored; cannot be @adv* discounted/dismissed; may/might/could account for; incompletely assessed/evaluated/seen; "
         "may/might/could @adv* be? @adv* present/seen/persist/exist/remain/contribute/coexist; is/are of concern; "
@@ -97,7 +97,7 @@ _CUES: dict[tuple[str, str], str] = {
     ),
     (DENIED, "on"): (
         "no; not; without; negative for; free of/from; clear of; absence of; lack/lacking/lacks of?; devoid of; "
-        "neither; nor; rather than; instead of; as opposed to; deny; never; nothing; no longer any; "
+        "neither; nor; rather than; instead of; as opposed to; deny; never; nothing; spared from/of; "
         "no evidence of/for?; fail/fails to show/demonstrate/reveal/identify; void of; unaccompanied by; ruled out; excluded; never had; "
         "unremarkable for; unlike; no @adv* sign of"
     ),
@@ -117,7 +117,7 @@ _CUES: dict[tuple[str, str], str] = {
         "believed/thought to be?"
     ),
     (GONE, "near"): (
-        "resolved; @all* resolved; resolution; @all* resolution; cleared; disappeared; disappearance; vanished; "
+        "resolved; @all* resolved; resolution; @all* resolution; cleared; disappeared; disappearance; vanished; dispersed; reversed; no longer any; "
         "removal; removed; no longer @adv* seen/present/visible/there/demonstrable/recognizable/in; "
         "no longer in place; no longer; withdrawn; normalized; normalization; return/returned to @adv* normal; "
         "complete clearing; evacuated; taken out; come out; re expanded; @all complete clearing; clearance; gone; completely clear; "
@@ -135,7 +135,8 @@ _CUES: dict[tuple[str, str], str] = {
         "reappeared; reaccumulate; de novo; not @adv* seen/present/visible/there/in previously/before; "
         "previously not @adv* seen/present; not previously @adv* seen/present/visible; "
         "not @adv* seen/present/visible/there on/in/at the? prior; absent/not on/in the? prior; "
-        "not @adv* seen/present/visible/there on/in? yesterday; absent on? yesterday; has/have been passed; "
+        "not @adv* seen/present/visible/there on/in? yesterday; absent on/in? yesterday; has/have been passed/sited; set in; "
+        "neither/none of which was/were @seen on? yesterday; neither/none of which was/were @seen previously/before; "
         "placed since; placed in the? interval; now placed; recently placed; "
         " not @adv* seen/present/visible/there on/in yesterday's; received; "
         "not @adv* seen/present/visible/there on/in this morning's; not there on/in the? prior; was/were absent previously/before; newly seen; "
@@ -149,7 +150,7 @@ _CUES: dict[tuple[str, str], str] = {
         "has/have/had @adv* expanded; has/have/had @adv* spread; has/have/had @adv* extended; more @adv* @degree; "
         "denser; heavier; up from; rise; risen; rising; aggravated; in worsening; gain; gained; more of; thicker; "
         "wider; has/have/had @adv* widened; enlarge; heightened; intensified; bulkier; interval widening; climbed; "
-        "mounting; not @adv* as small; escalated; doubled; tripled; extended further; multiplied; now extend into/to; more numerous; proliferated; "
+        "mounting; not @adv* as small; escalated; doubled; tripled; extended further; multiplied; now extend into/to/higher/further; now reach higher/further; more numerous; proliferated; "
         "aggravation; escalation; intensification; blossomed; coalesced; coalescing; spreading; broadened; deepened; advanced; advancing"
     ),
     (BETTER, "near"): (
@@ -159,14 +160,14 @@ _CUES: dict[tuple[str, str], str] = {
         "@partly complete/total? resolution/clearing/clearance/removal; resolved @partly; cleared @partly; "
         "@partly complete/total? resolved; fewer; continue to resolve/clear; recovering; recovery; fading; faded; "
         "retreated; thinner; dropped; has/have @adv* partially @adv* resolved/cleared; not @adv* as @degree; "
-        "drained; less of; eased; easing; dwindling; dwindled; milder; tapering; tapered; thinned; narrowed; narrower; dispersing; alleviated; ebbing; "
+        "drained; less of; eased; easing; dwindling; dwindled; abating; reversing; @partly reversed; milder; tapering; tapered; thinned; narrowed; narrower; dispersing; alleviated; ebbing; "
         "lighter; scantier; ameliorated; amelioration; backed off; come down; gone down; gotten better; halved; lightened; "
         "contracted; fallen; down in size"
     ),
     (SAME, "near"): (
         "stable; unchanged; constant; static; stationary; steady; similar; same; identical; comparable; persist; "
         "redemonstrate; re demonstrated; remain; again; again seen; still; continue; continued; continuing; ongoing; "
-        "maintained; equally; no different; not any different; unmoved; as on/in? yesterday; unmodified; invariable; unaffected; plateaued; once more; holding steady; unvarying; "
+        "maintained; equally; no different; not any different; equivalent; kept/keep its size; not @adv* vanished/disappeared/gone; unmoved; as on/in? yesterday; unmodified; invariable; unaffected; plateaued; once more; holding steady; unvarying; "
         "lingers; lingering; @adv* as before; as previously; like before; as was; "
         "as on/in the? prior; as prior; in keeping with prior; unchanged placement; no/without @adv* @event; "
         "no/without @adv* difference/variation/evolution/resolution/clearing; is/are/was/were/appear no @adv* @turn; "
@@ -180,7 +181,7 @@ _CUES: dict[tuple[str, str], str] = {
         "no @adv* enlargement/widening; upper limit of normal; top normal; nonenlarged; not @adv* abnormal; "
         "midline; preserved; well defined; no @adv* abnormality; within limit of normal; "
         "without @adv* enlargement/abnormality; not @adv* increase in size; negative; intact; non enlarged; "
-        "not dilated"
+        "not dilated; within the? expected/normal range; average; satisfactory; physiologic; physiological"
     ),
     (BIG, "near"): (
         "enlarged; enlargement; enlarging; large; big; widened; widening; wide; globular; prominent; prominence; "

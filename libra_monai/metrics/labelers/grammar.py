@@ -30,6 +30,7 @@ _LINKS = frozenset("which that who".split())
 _TIMES = frozenset("from since compared to than when with at on relative versus in which that for during after despite following given".split())
 _SHOWS = frozenset("show demonstrate exhibit".split())
 _BETWEEN = (CLASSES["adv"] | {"not", "longer", "both", "all"}) - AUXILIARIES  # may stand between a verb and its cue
+_ANEW = frozenset("a an there displaced nondisplaced healing healed".split())
 _NOT_PARTS = frozenset("and or , with".split())
 
 
@@ -97,7 +98,7 @@ class Clause:
         if at >= self.end:
             return False
         turning = {a for a, _, cue in self.cues if cue.kind in (NEW, WORSE, BETTER, SAME)}
-        return self.words[at] in SEVERITY or self.words[at] in ("a", "an", "there") or at in turning
+        return self.words[at] in SEVERITY or self.words[at] in _ANEW or at in turning
 
     def _goes_on(self, at: int) -> bool:
         """Whether the list is closed by `or` before the next verb."""
@@ -241,12 +242,13 @@ class Clause:
         while at > self.begin and self.words[at] in _BETWEEN:
             at -= 1
         same = any(a == place and cue.kind == SAME for a, _, cue in self.cues)
-        earlier = [name for name in self.names if name.end <= at and name.concept.name]
-        if self.words[at] != "," or len(earlier) < 2 or self.names[-1].start >= place:
+        earlier = [name for name in self.names if name.end <= at + 1 and name.concept.name]
+        if len(earlier) < 2 or self.names[-1].start >= place or not (self.words[at] == "," or earlier[-1].end == at + 1):
             return []
         counted = {"both", "all"} & set(self.words[at:place])  # "..., both unchanged"
+        counted |= {"neither": {"both"}, "none": {"all"}}.get(self.words[place], set())
         if counted or not same:
             return [name for name in (earlier if "all" in counted else earlier[-2:]) if not name.changes] if counted else []
         gap = self.words[earlier[-2].end : earlier[-1].start]
-        sized = gap[:1] == ["and"] and all(word in SEVERITY or word in SIDES for word in gap[1:])
-        return [name for name in earlier[-2:] if not name.changes] if sized else []
+        sized = gap[:1] == ["and"] and any(word in SEVERITY for word in gap) and all(word in SEVERITY or word in SIDES for word in gap[1:])
+        return [name for name in [*self.group_back(earlier[-2]), earlier[-1]] if not name.changes] if sized else []

@@ -17,7 +17,7 @@ _PROPOSED = frozenset("should could would may might must can recommend recommend
 _LINES = frozenset("tube line catheter drain lead sheath port device".split())  # of support devices, what is exchanged
 _EXPLAINING = frozenset("likely probably presumably possibly possible probable suspicious consistent compatible represent representing "
                         "reflect reflecting concern keeping favor favored favoring".split())  # fmt: skip
-_FILLING = frozenset(", which is are may could most to for of with a an be from".split())
+_FILLING = frozenset("lobar bacterial acute early , which is are may could most to for of with a an be from".split())
 _ANEW = frozenset("and with without or there".split())
 _MARKS = frozenset("hemidiaphragm diaphragm border".split())
 _VEINS = frozenset("jugular ij subclavian femoral brachial brachiocephalic".split())
@@ -130,7 +130,7 @@ def _as_well(clause: Clause) -> None:
     """ "Cardiomegaly has resolved, as has the edema"."""
     for before, name in zip(clause.names, clause.names[1:], strict=False):
         gap = clause.words[before.end : name.start]
-        said = [i for i in range(len(gap) - 1) if gap[i] == "as" and gap[i + 1] in ("has", "have", "is", "are")]
+        said = [i for i in range(len(gap) - 1) if gap[i] == "as" and gap[i + 1] in ("has", "have", "is", "are", "does", "do")]
         if said and len(gap) - said[-1] <= 6 and not name.changes:
             name.changes = list(before.changes)
 
@@ -138,6 +138,9 @@ def _as_well(clause: Clause) -> None:
 def _by_way_of(clause: Clause) -> None:
     """ "Dialysis catheter via the right internal jugular vein", "above the left hemidiaphragm": what is named beside it tells the side."""
     for name, mark in zip(clause.names, clause.names[1:], strict=False):
+        if name.concept.kind == "aside" and mark.side is None and _disease(mark) and _MARKS & set(clause.words[name.start : name.end]):
+            hidden = "by" in clause.words[name.end : mark.start]  # "the right hemidiaphragm is obscured by an effusion"
+            mark.side = next((word for word in clause.words[max(name.start - 1, clause.begin) : name.start] if hidden and word in ("right", "left")), None)
         gap, marks = clause.words[name.end : mark.start], set(clause.words[mark.start : mark.end])
         passed = _device(clause, name) and _VEINS & marks
         beside = _disease(name) and _MARKS & marks and not _PARTING & set(gap)

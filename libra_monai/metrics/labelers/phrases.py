@@ -43,7 +43,7 @@ class Concept:
 _FINDINGS: dict[str, str] = {
     "Pleural Effusion": (
         "effusion; pleural? hydrothorax; hemothorax; pleural fluid collection?; "
-        "fluid/liquid in/within the? right/left? pleural space/cavity; layering? fluid collection; "
+        "fluid/liquid layer? in/within the? right/left? pleural space/cavity; layering? fluid collection; "
         "pleural collection; pleural/layering/loculated/trace fluid; fluid at/in the? right/left? lung? base; empyema; pleural effusion"
     ),
     "Pneumothorax": (
@@ -85,12 +85,12 @@ _FINDINGS: dict[str, str] = {
         "fibrosis; apical cap/capping; pleural parenchymal scar/scarring; pleuro parenchymal scar/scarring; "
         "apical? pleural thickening; thickening of the? right/left? pleura"
     ),
-    "Fracture": "fracture; rib/compression/wedge/burst/insufficiency/stress fracture; fractured",
+    "Fracture": "fracture; fracture line; rib/compression/wedge/burst/insufficiency/stress fracture; fractured",
     "Cardiomegaly": (
         "cardiomegaly; cardiac enlargement; enlarged heart/cardiac; enlarged heart; "
         "enlarged cardiac silhouette/shadow/contour/size; enlarged cardiopericardial silhouette; "
         "cardiopericardial enlargement; increased cardiothoracic ratio; prominent heart/cardiac? silhouette; "
-        "cardiac prominence; biventricular enlargement"
+        "cardiac prominence; biventricular enlargement; dilated heart; heart is/appear mildly/moderately/severely/slightly? dilated; cardiac dilatation"
     ),
     "Enlarged Cardiomediastinum": (
         "mediastinal widening; widened mediastinum; widening of the? upper/superior? mediastinum; "
@@ -103,7 +103,7 @@ _FINDINGS: dict[str, str] = {
     "Gastric Tube": (
         "nasogastric/orogastric/gastric/enteric/feeding/nasoenteric/dobbhoff/dobhoff/nasojejunal tube/catheter; orogastric; "
         "naso/oro gastric/enteric tube; ng/og/nj tube; ngt; ogt; nasogastric; enteric feeding? tube; dobbhoff; "
-        "dobhoff; ng or og tube; sump tube; enteric catheter"
+        "dobhoff; ng or og tube; sump tube; enteric catheter; ryle's tube"
     ),
     "Central Line": (
         "central line/catheter/access; central venous line/catheter/access?; picc line/catheter?; cvc; cvl; port a cath; portacath; mediport; "
@@ -119,7 +119,7 @@ _FINDINGS: dict[str, str] = {
     "Chest Drain": (
         "chest/thoracostomy/thoracic/pleural/intercostal tube/drain/catheter; pigtail catheter/drain?; "
         "pleurx catheter?; tube thoracostomy; pleural pigtail catheter?; thoracostomy; "
-        "pigtail pleural catheter/drain; basal/apical chest tube; drainage catheter/tube"
+        "pigtail pleural catheter/drain; basal/apical chest? tube/drain; drainage catheter/tube"
     ),
     "Pacemaker": (
         "pacemaker lead/wire/device?; pacer lead/wire/device?; aicd; icd; defibrillator; "
@@ -195,7 +195,7 @@ _ASIDES = (
     "bone/bony/osseous/rib/skin/lytic/blastic/sclerotic lesion; "
     "internal? jugular/subclavian/femoral/brachial/brachiocephalic vein/artery; ij vein; femoral head/neck; "
     "lung/low volume; volume; aeration; inspiration; inspiratory effort; effort; mass effect; pleural line; "
-    "fracture line; midline; over the heart; behind the heart; heart border; right/left heart border; heart rate; "
+    "midline; over the heart; behind the heart; heart border; right/left heart border; heart rate; "
     "heart sound; joint effusion; in line; skin fold; line of; cardiac border; left/right? ventricle; "
     "catheter tip; surgical clip; tube tip; line tip; soft tissue density; density of; bone density; bony density; "
     "vascular calcification; projection; rotation; leading; fluid level; air fluid level; gas; bowel gas; "

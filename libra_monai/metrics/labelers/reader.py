@@ -8,6 +8,7 @@ does not read history, does not resolve coreference beyond "this" and "the tube"
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import lru_cache
 
@@ -20,6 +21,7 @@ from libra_monai.metrics.labelers.phrases import names
 from libra_monai.metrics.labelers.places import other_place, place_names, whole
 from libra_monai.metrics.labelers.rules import read_clause
 from libra_monai.metrics.labelers.shorthand import plain
+from libra_monai.metrics.labelers.splices import spliced
 
 REMEMBERED = 5000  # letters of the longest text that is kept
 _OTHER = {"right": ("left",), "left": ("right",)}
@@ -82,7 +84,7 @@ def _read_sentence(sentence: str) -> tuple[tuple[Mention, ...], tuple[str, ...],
         words = [base_form(word) for word in part]
         subject: list[Name] = []
         read: list[Name] = []
-        for begin, end in clauses(words):
+        for begin, end in itertools.chain.from_iterable(spliced(words, *bounds) for bounds in clauses(words)):
             clause = _clause(words, part, begin, end)
             unmet = read_clause(clause)
             named = [n.start for n in clause.names if n.concept.name]

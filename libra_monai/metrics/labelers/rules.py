@@ -107,6 +107,8 @@ def _looks_on(clause: Clause, start: int, end: int, kind: str) -> bool:
         return False
     between = set(clause.words[end : following[0].start])
     predicate = clause.verb_before(start) is not None and bool(subject)
+    if clause.words[end] == "with":
+        between -= {"with"}  # "potentially with superimposed consolidation"
     return not between & {",", "with", "and"} and not (predicate and between & {"in", "on", "at"})
 
 
@@ -114,6 +116,9 @@ def _compares_sides(clause: Clause, end: int) -> bool:
     """ "worse on the right", "greater than left": sides are compared, not times."""
     words = clause.words[end : end + 4]
     if words[:1] == ["than"] and {"right", "left"} & set(words[1:3]):
+        return True
+    more = list(clause.words[end : min(end + 10, clause.end)])
+    if more[:1] in (["on"], ["at"], ["in"]) and "than" in more and {"right", "left"} & set(more[: more.index("than")]) and {"right", "left"} & set(more[more.index("than") : more.index("than") + 4]):
         return True
     placed = words[:1] in (["on"], ["at"], ["in"]) and {"right", "left", "bases"} & set(words[1:3])
     whole = clause.words[clause.begin : clause.end]
@@ -177,11 +182,12 @@ def _describe(clause: Clause) -> None:
 def _measured(clause: Clause) -> None:
     """ "previously moderate, now large", "from 6 to 8 mm": the sizes say the direction."""
     words = clause.words
-    if not _PAST & set(words[clause.begin : clause.end]):
+    if not (_PAST | {"compared"}) & set(words[clause.begin : clause.end]):
         return
     told = [(i, _ORDER.get(c.SEVERITY.get(words[i], ""), _number(words[i]))) for i in range(clause.begin, clause.end)]
     told = [(i, size) for i, size in told if size is not None]
     behind = [i for i, _ in told if words[i + 1 : i + 2] == ["on"] and "prior" in words[i + 2 : i + 5]]
+    behind += [i for i, _ in told if words[i - 2 : i] == ["compared", "with"] and words[i + 1 : i + 2] in (["mm"], ["cm"])]
     old = [i for i, _ in told if _PAST & set(words[max(i - 3, clause.begin) : i]) and words[i - 1] != "to"] or behind
     if len(told) < 2 or not old:
         return

@@ -55,6 +55,7 @@ _SHORT = (  # what a text must contain, what is looked for, what it stands for
         ),
         r"\1 is \2enlarged",
     ),
+    (("pleural space",), re.compile(r"\bpleural spaces? (?:is|are|remains?|appears?) (?:free of fluid|clear|dry)\b"), "no pleural effusion"),
     (("has become",), re.compile(r"\bhas become (?=(?:mildly |moderately |severely |markedly )?enlarged\b)"), "is newly "),
 )
 _DASHES = str.maketrans({c: "-" for c in "\u2010\u2011\u2012\u2013\u2014\u2212"} | {"\u2019": "'", "\u00a0": " "})

@@ -124,7 +124,8 @@ def shares_side(words: Sequence[str], begin: int, end: int) -> bool:
         begin, end: the words between the names.
     """
     near = words[max(begin, end - 5) : end]
-    return any(word in _CAUSES for word in near) or (end - begin <= 5 and any(word in _NEIGHBOURS for word in near))
+    beside = end - begin <= 5 or "with" in near[-3:]
+    return any(word in _CAUSES for word in near) or (beside and any(word in _NEIGHBOURS for word in near))
 
 
 def _sides(words: Sequence[str], where: range) -> list[int]:
