@@ -89,7 +89,8 @@ _CUES: dict[tuple[str, str], str] = {
         "difficult/hard to @adv* assess/evaluate/see/judge/determine; "
         "poorly/suboptimally seen/assessed/evaluated/defined; cannot be @adv* assessed/evaluated/determined; "
         "not @adv* assessed/evaluated/determined/confirmed; limited evaluation; indistinct; should be considered; "
-        "is/are/remain a? consideration; is/are a concern; is/are/remain a/the leading/primary/main/top? consideration/possibility/diagnosis; improbable; doubtful; dubious; "
+        "is/are/remain a? consideration; is/are a concern; is/are/remain a/the leading/primary/main/top? consideration/possibility/diagnosis; "
+        "improbable; doubtful; dubious; "
         "not/less/never favored; "
         "disfavored; cannot be @adv* discounted/dismissed; may/might/could account for; incompletely assessed/evaluated/seen; "
         "may/might/could @adv* be? @adv* present/seen/persist/exist/remain/contribute/coexist; is/are of concern; "
@@ -150,7 +151,8 @@ _CUES: dict[tuple[str, str], str] = {
         "has/have/had @adv* expanded; has/have/had @adv* spread; has/have/had @adv* extended; more @adv* @degree; "
         "denser; heavier; up from; rise; risen; rising; aggravated; in worsening; gain; gained; more of; thicker; "
         "wider; has/have/had @adv* widened; enlarge; heightened; intensified; bulkier; interval widening; climbed; "
-        "mounting; not @adv* as small; escalated; doubled; tripled; extended further; multiplied; now extend into/to/higher/further; now reach higher/further; more numerous; proliferated; "
+        "mounting; not @adv* as small; escalated; doubled; tripled; extended further; multiplied; now extend into/to/higher/further; "
+        "now reach higher/further; more numerous; proliferated; "
         "aggravation; escalation; intensification; blossomed; coalesced; coalescing; spreading; broadened; deepened; advanced; advancing"
     ),
     (BETTER, "near"): (
@@ -160,14 +162,16 @@ _CUES: dict[tuple[str, str], str] = {
         "@partly complete/total? resolution/clearing/clearance/removal; resolved @partly; cleared @partly; "
         "@partly complete/total? resolved; fewer; continue to resolve/clear; recovering; recovery; fading; faded; "
         "retreated; thinner; dropped; has/have @adv* partially @adv* resolved/cleared; not @adv* as @degree; "
-        "drained; less of; eased; easing; dwindling; dwindled; abating; reversing; @partly reversed; milder; tapering; tapered; thinned; narrowed; narrower; dispersing; alleviated; ebbing; "
+        "drained; less of; eased; easing; dwindling; dwindled; abating; reversing; @partly reversed; milder; tapering; tapered; thinned; narrowed; "
+        "narrower; dispersing; alleviated; ebbing; "
         "lighter; scantier; ameliorated; amelioration; backed off; come down; gone down; gotten better; halved; lightened; "
         "contracted; fallen; down in size"
     ),
     (SAME, "near"): (
         "stable; unchanged; constant; static; stationary; steady; similar; same; identical; comparable; persist; "
         "redemonstrate; re demonstrated; remain; again; again seen; still; continue; continued; continuing; ongoing; "
-        "maintained; equally; no different; not any different; equivalent; kept/keep its size; not @adv* vanished/disappeared/gone; unmoved; as on/in? yesterday; unmodified; invariable; unaffected; plateaued; once more; holding steady; unvarying; "
+        "maintained; equally; no different; not any different; equivalent; kept/keep its size; not @adv* vanished/disappeared/gone; unmoved; "
+        "as on/in? yesterday; unmodified; invariable; unaffected; plateaued; once more; holding steady; unvarying; "
         "lingers; lingering; @adv* as before; as previously; like before; as was; "
         "as on/in the? prior; as prior; in keeping with prior; unchanged placement; no/without @adv* @event; "
         "no/without @adv* difference/variation/evolution/resolution/clearing; is/are/was/were/appear no @adv* @turn; "

@@ -33,7 +33,9 @@ _STEMS = {
 _FORMS = {
     "oedema": "edema", "oedematous": "edema", "edematous": "edema", "ptx": "pneumothorax", "shrunk": "shrink",
     "shrunken": "shrink", "shrank": "shrink", "grown": "grow", "grew": "grow", "growing": "grow", "growth": "grow",
-    "vs": "versus", "atx": "atelectasis", "fx": "fracture", "fxs": "fracture", "bilat": "bilateral", "pulm": "pulmonary", "pna": "pneumonia", "rt": "right", "lt": "left", "evidence": "evidence", "hila": "hila", "haemothorax": "hemothorax",
+    "vs": "versus",
+    "atx": "atelectasis", "fx": "fracture", "fxs": "fracture", "bilat": "bilateral", "pulm": "pulmonary", "pna": "pneumonia",
+    "rt": "right", "lt": "left", "evidence": "evidence", "hila": "hila", "haemothorax": "hemothorax",
     "changes": "change", "changed": "change", "altered": "change", "alteration": "change", "alterations": "change",
     "is": "is", "was": "was", "has": "has", "this": "this", "as": "as", "less": "less", "its": "its", "previous": "prior",
     "earlier": "prior", "last": "prior", "former": "prior", "priors": "prior", "previously": "previously", "formerly": "previously",
@@ -42,7 +44,8 @@ _FORMS = {
     "demonstrated": "seen", "appreciated": "seen", "apparent": "seen", "found": "seen", "observed": "seen",
     "shown": "seen", "discernible": "seen", "discerned": "seen", "depicted": "seen", "recognized": "seen",
     "described": "seen", "reported": "seen", "perceptible": "seen", "pulled": "removed", "discontinued": "removed",
-    "explanted": "removed", "nil": "no", "cannulae": "cannula", "lungs": "lungs", "bases": "bases", "sides": "sides", "hemithoraces": "sides", "apices": "bases",
+    "explanted": "removed",
+    "nil": "no", "cannulae": "cannula", "lungs": "lungs", "bases": "bases", "sides": "sides", "hemithoraces": "sides", "apices": "bases",
 }  # fmt: skip
 # Names that are looked for with one letter wrong, missing, extra or swapped.
 _SPELLED = (

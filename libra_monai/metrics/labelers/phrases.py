@@ -59,7 +59,8 @@ _FINDINGS: dict[str, str] = {
         "pulmonary congestion; congestive change; congestive heart failure; pulmonary? vascular engorgement; "
         "septal/kerley/interlobular line; vascular indistinctness; indistinctness; vascular prominence; cephalization; fluid overload; "
         "volume overload; kerley b? line; pulmonary venous congestion/hypertension; congestion; "
-        "congested/engorged pulmonary? vasculature/vessel/vascularity; pulmonary? vasculature/vessel/vascularity is/are/appear/remain congested/engorged; "
+        "congested/engorged pulmonary? vasculature/vessel/vascularity; "
+        "pulmonary? vasculature/vessel/vascularity is/are/appear/remain congested/engorged; "
         "pulmonary vascular redistribution; interstitial fluid"
     ),
     "Atelectasis": (
@@ -90,7 +91,8 @@ _FINDINGS: dict[str, str] = {
         "cardiomegaly; cardiac enlargement; enlarged heart/cardiac; enlarged heart; "
         "enlarged cardiac silhouette/shadow/contour/size; enlarged cardiopericardial silhouette; "
         "cardiopericardial enlargement; increased cardiothoracic ratio; prominent heart/cardiac? silhouette; "
-        "cardiac prominence; biventricular enlargement; dilated heart; heart is/appear mildly/moderately/severely/slightly? dilated; cardiac dilatation"
+        "cardiac prominence; biventricular enlargement; dilated heart; heart is/appear mildly/moderately/severely/slightly? dilated; "
+        "cardiac dilatation"
     ),
     "Enlarged Cardiomediastinum": (
         "mediastinal widening; widened mediastinum; widening of the? upper/superior? mediastinum; "
@@ -109,7 +111,8 @@ _FINDINGS: dict[str, str] = {
         "central line/catheter/access; central venous line/catheter/access?; picc line/catheter?; cvc; cvl; port a cath; portacath; mediport; "
         "chest port; port catheter; infusion port; chest wall port; "
         "internal? jugular/subclavian/femoral/brachial central? venous? line/catheter/sheath/port/cordis/access/approach; "
-        "internal jugular; ij; subclavian; internal? jugular/subclavian/femoral/brachial vein line/catheter/sheath; left/right? subclavian line/catheter; "
+        "internal jugular; ij; subclavian; internal? jugular/subclavian/femoral/brachial vein line/catheter/sheath; "
+        "left/right? subclavian line/catheter; "
         "ij central? venous? line/catheter/sheath?; "
         "uvc; uac; umbilical venous/arterial? catheter/line; dialysis/hemodialysis/hickman/tunneled/permacath catheter/line; hickman; permacath; "
         "peripherally inserted central venous? catheter/line; swan ganz catheter?; pulmonary artery catheter; "
@@ -208,7 +211,8 @@ _ASIDES = (
 _EVENTS = {
     ("Endotracheal Tube", "removed"): "extubated; extubation; interval extubation; status post extubation",
     ("Endotracheal Tube", "new"): (
-        "interval intubation; newly intubated; has/have been intubated; status post intubation; now intubated; has/have since/now/recently/subsequently been intubated; "
+        "interval intubation; newly intubated; has/have been intubated; status post intubation; now intubated; "
+        "has/have since/now/recently/subsequently been intubated; "
         "reintubated; reintubation; interval reintubation"
     ),
     ("Endotracheal Tube", None): "is intubated; intubated; remain intubated",

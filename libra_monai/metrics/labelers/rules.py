@@ -118,7 +118,8 @@ def _compares_sides(clause: Clause, end: int) -> bool:
     if words[:1] == ["than"] and {"right", "left"} & set(words[1:3]):
         return True
     more = list(clause.words[end : min(end + 10, clause.end)])
-    if more[:1] in (["on"], ["at"], ["in"]) and "than" in more and {"right", "left"} & set(more[: more.index("than")]) and {"right", "left"} & set(more[more.index("than") : more.index("than") + 4]):
+    than = more.index("than") if "than" in more and more[0] in ("on", "at", "in") else 0
+    if {"right", "left"} & set(more[:than]) and {"right", "left"} & set(more[than : than + 4]):
         return True
     placed = words[:1] in (["on"], ["at"], ["in"]) and {"right", "left", "bases"} & set(words[1:3])
     whole = clause.words[clause.begin : clause.end]
