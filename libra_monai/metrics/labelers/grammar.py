@@ -20,7 +20,7 @@ from libra_monai.metrics.labelers.cues import (
     Cue,
 )
 from libra_monai.metrics.labelers.phrases import DEVICES, Concept
-from libra_monai.metrics.labelers.sides import SIDES, bare
+from libra_monai.metrics.labelers.sides import NEIGHBOURS, SIDES, bare
 
 _ENDS = {
     DENIED: frozenset("with despite after following status except besides because apart aside setting other".split()),
@@ -250,5 +250,7 @@ class Clause:
         if counted or not same:
             return [name for name in (earlier if "all" in counted else earlier[-2:]) if not name.changes] if counted else []
         gap = self.words[earlier[-2].end : earlier[-1].start]
+        if gap[:1] == ["with"] and gap[1:2] and gap[1] in NEIGHBOURS:
+            return [name for name in earlier[-2:] if not name.changes]
         sized = gap[:1] == ["and"] and any(word in SEVERITY for word in gap) and all(word in SEVERITY or word in SIDES for word in gap[1:])
         return [name for name in [*self.group_back(earlier[-2]), earlier[-1]] if not name.changes] if sized else []

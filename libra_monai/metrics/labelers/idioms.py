@@ -40,6 +40,7 @@ def read_idioms(clause: Clause) -> None:
     _aerated(clause)
     _more_or_less(clause)
     _as_well(clause)
+    _included(clause)
     _by_way_of(clause)
 
 
@@ -133,6 +134,17 @@ def _as_well(clause: Clause) -> None:
         said = [i for i in range(len(gap) - 1) if gap[i] == "as" and gap[i + 1] in ("has", "have", "is", "are", "does", "do")]
         if said and len(gap) - said[-1] <= 6 and not name.changes:
             name.changes = list(before.changes)
+
+
+def _included(clause: Clause) -> None:
+    """ "Lines and tubes are unchanged, including the endotracheal tube"."""
+    for before in clause.names:
+        if before.concept.name != SUPPORT or not before.changes or "including" not in clause.words[before.end : clause.end]:
+            continue
+        at = clause.words.index("including", before.end)
+        for name in clause.names:
+            if name.start > at and _device(clause, name) and not name.changes:
+                name.changes = list(before.changes)
 
 
 def _by_way_of(clause: Clause) -> None:

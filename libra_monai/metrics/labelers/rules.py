@@ -119,7 +119,7 @@ def _compares_sides(clause: Clause, end: int) -> bool:
         return True
     more = list(clause.words[end : min(end + 10, clause.end)])
     than = more.index("than") if "than" in more and more[0] in ("on", "at", "in") else 0
-    if {"right", "left"} & set(more[:than]) and {"right", "left"} & set(more[than : than + 4]):
+    if than and {"right", "left"} & set(more[1:3]) and {"right", "left"} & set(more[than : than + 4]):
         return True
     placed = words[:1] in (["on"], ["at"], ["in"]) and {"right", "left", "bases"} & set(words[1:3])
     whole = clause.words[clause.begin : clause.end]

@@ -21,7 +21,7 @@ _NOT_A_SIDE = frozenset(  # right atrium, left main bronchus: anatomy in the mid
 _ENDS = frozenset(
     "tip terminate terminating end ending project projecting course coursing extend extending overlie lie reach loop".split()
 )
-_NEIGHBOURS = frozenset(
+NEIGHBOURS = frozenset(
     "adjacent associated underlying overlying compressive accompanying subjacent relaxation resultant".split()
 )
 _CAUSES = frozenset("consistent compatible represent reflect suggest representing reflecting due".split())
@@ -125,7 +125,7 @@ def shares_side(words: Sequence[str], begin: int, end: int) -> bool:
     """
     near = words[max(begin, end - 5) : end]
     beside = end - begin <= 5 or "with" in near[-3:]
-    return any(word in _CAUSES for word in near) or (beside and any(word in _NEIGHBOURS for word in near))
+    return any(word in _CAUSES for word in near) or (beside and any(word in NEIGHBOURS for word in near))
 
 
 def _sides(words: Sequence[str], where: range) -> list[int]:
