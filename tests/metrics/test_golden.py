@@ -109,8 +109,9 @@ def test_probes_written_without_sight_of_the_rules(name, snippets, sentences, li
         ({(f if f not in DEVICES else "Support Devices", c) for f, _, c in changes_of(read_changes(text))}, {tuple(pair) for pair in pairs})
         for text, pairs in probes["changes"]
     ]
+    unasked = ("Support Devices", "Enlarged Cardiomediastinum")
     stated = [
-        ({(x.finding, x.side, x.change) for x in read_changes(text) if x.finding not in ("Support Devices", "Enlarged Cardiomediastinum")}, {tuple(line) for line in wanted})
+        ({(x.finding, x.side, x.change) for x in read_changes(text) if x.finding not in unasked}, {tuple(line) for line in wanted})
         for text, wanted in probes["lines"]
     ]
     assert _f1(cells) >= 0.995 and sum(got == want for got, want in cells) / len(cells) >= 0.99

@@ -139,9 +139,9 @@ _CUES: dict[tuple[str, str], str] = {
         "not @adv* seen/present/visible/there on/in? yesterday; absent on/in? yesterday; has/have been passed/sited; set in; "
         "neither/none of which was/were @seen on? yesterday; neither/none of which was/were @seen previously/before; "
         "placed since; placed in the? interval; now placed; recently placed; "
-        " not @adv* seen/present/visible/there on/in yesterday's; received; "
-        "not @adv* seen/present/visible/there on/in this morning's; not @adv* seen/present/visible/there on/in/at the? comparison; not there on/in the? prior; was/were absent previously/before; newly seen; "
-        "first seen; interval insertion; "
+        "not @adv* seen/present/visible/there on/in yesterday's; received; not @adv* seen/present/visible/there on/in this morning's; "
+        "not @adv* seen/present/visible/there on/in/at the? comparison; not there on/in the? prior; was/were absent previously/before; "
+        "newly seen; first seen; interval insertion; "
         "interval occurrence; emergence; emerging; now show; not @adv* on the? prior; introduced; arisen; surfaced; newly apparent; "
         "deployed; implanted; implantation"
     ),

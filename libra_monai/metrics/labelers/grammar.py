@@ -31,6 +31,7 @@ _TIMES = frozenset("from since compared to than when with at on relative versus 
 _SHOWS = frozenset("show demonstrate exhibit".split())
 _BETWEEN = (CLASSES["adv"] | {"not", "longer", "both", "all"}) - AUXILIARIES  # may stand between a verb and its cue
 _ANEW = frozenset("a an there displaced nondisplaced healing healed".split())
+_COUNTED = {"both": "both", "all": "all", "neither": "both", "none": "all"}
 _NOT_PARTS = frozenset("and or , with".split())
 
 
@@ -217,40 +218,47 @@ class Clause:
             found = self.subject(start, SAME)
             if found:
                 return found
-        persisting = self.subject(start, SAME) if self.words[start] == "persist" and not any(n.start >= end for n in self.names) else []
-        later = [] if self.words[end : end + 2] == [",", "and"] else [n for n in self.names if n.start >= end][:1]
-        found = persisting or self._both_before(start) or self.nearest_back(start) or later
-        return found or None
+        later = [name for name in self.names if name.start >= end]
+        if self.words[start] == "persist" and not later:
+            return self.subject(start, SAME) or None
+        if self.words[end : end + 2] == [",", "and"]:
+            later = []
+        return self._said_of_all(start) or self.nearest_back(start) or later[:1] or None
 
     def _long_list(self, found: list[Name], place: int) -> list[Name]:
-        """ "Unchanged bibasilar atelectasis, small left effusion and moderate cardiomegaly"; "placement of a chest tube ... and an enteric tube"."""
-        kind = next((cue.kind for a, _, cue in self.cues if a == place), None)
-        group = list(found)
-        for name in self.names[self.names.index(group[-1]) + 1 :]:
-            gap = self.words[group[-1].end : name.start]
-            sized = gap[:1] in ([","], ["and"]) and all(w in SEVERITY or w in SIDES or w == "and" for w in gap[1:])
-            device = kind == NEW and name.concept.name in DEVICES and group[0].concept.name in DEVICES and {"a", "an"} & set(gap[-2:]) and "and" in gap[-4:]
-            if not ((kind == SAME and sized) or device) or any(i in self.cue_places for i in range(group[-1].end, name.start)):
+        """ "Unchanged atelectasis, small effusion and moderate cardiomegaly"; "placement of a chest tube ... and an enteric tube"."""
+        kind, group = self._kind(place), list(found)
+        for name in self.names[self.names.index(found[-1]) + 1 :]:
+            before = group[-1]
+            gap = self.words[before.end : name.start]
+            devices = {before.concept.name, name.concept.name} <= set(DEVICES)
+            sized = kind == SAME and gap[:1] in ([","], ["and"]) and all(w in SEVERITY or w in SIDES or w == "and" for w in gap[1:])
+            placed = kind == NEW and devices and bool({"a", "an"} & set(gap[-2:])) and "and" in gap[-4:]
+            if not (sized or placed) or any(i in self.cue_places for i in range(before.end, name.start)):
                 break
             group.append(name)
-        placed = kind == NEW and len(group) > len(found)
-        return group if placed or len(group) > max(2, len(found)) else found
+        return group if kind == NEW or len(group) > 2 else found
 
-    def _both_before(self, place: int) -> list[Name]:
-        """Names of "mild cardiomegaly and moderate edema, unchanged", where each has its own size."""
+    def _said_of_all(self, place: int) -> list[Name]:
+        """Names of "..., both unchanged", "mild cardiomegaly and moderate edema, unchanged", "effusion with adjacent atelectasis, unchanged"."""
         at = place - 1
         while at > self.begin and self.words[at] in _BETWEEN:
             at -= 1
-        same = any(a == place and cue.kind == SAME for a, _, cue in self.cues)
         earlier = [name for name in self.names if name.end <= at + 1 and name.concept.name]
         if len(earlier) < 2 or self.names[-1].start >= place or not (self.words[at] == "," or earlier[-1].end == at + 1):
             return []
-        counted = {"both", "all"} & set(self.words[at:place])  # "..., both unchanged"
-        counted |= {"neither": {"both"}, "none": {"all"}}.get(self.words[place], set())
-        if counted or not same:
-            return [name for name in (earlier if "all" in counted else earlier[-2:]) if not name.changes] if counted else []
-        gap = self.words[earlier[-2].end : earlier[-1].start]
-        if gap[:1] == ["with"] and gap[1:2] and gap[1] in NEIGHBOURS:
-            return [name for name in earlier[-2:] if not name.changes]
-        sized = gap[:1] == ["and"] and any(word in SEVERITY for word in gap) and all(word in SEVERITY or word in SIDES for word in gap[1:])
-        return [name for name in [*self.group_back(earlier[-2]), earlier[-1]] if not name.changes] if sized else []
+        meant: list[Name] = []
+        counted = next((word for word in self.words[at : place + 1] if word in _COUNTED), None)
+        if counted:
+            meant = earlier if _COUNTED[counted] == "all" else earlier[-2:]
+        elif self._kind(place) == SAME:
+            gap = self.words[earlier[-2].end : earlier[-1].start]
+            described = all(word in SEVERITY or word in SIDES for word in gap[1:]) and any(word in SEVERITY for word in gap)
+            if gap[:1] == ["and"] and described:
+                meant = [*self.group_back(earlier[-2]), earlier[-1]]
+            elif gap[:1] == ["with"] and gap[1:] and gap[1] in NEIGHBOURS:
+                meant = earlier[-2:]
+        return [name for name in meant if not name.changes]
+
+    def _kind(self, place: int) -> str | None:
+        return next((cue.kind for a, _, cue in self.cues if a == place), None)

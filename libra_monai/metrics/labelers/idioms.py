@@ -85,8 +85,9 @@ def _explained(clause: Clause) -> None:
         second.side = second.side or first.side
         if not second.changes and second.status in (None, c.LIKELY):
             second.changes = list(first.changes)
-        elif not first.changes and first.status is None and not any(first.end <= a < second.start for a, _, cue in clause.cues if cue.kind in c.CHANGE):
-            first.changes = list(second.changes)  # "consolidation consistent with pneumonia, new since the prior"
+        elif not first.changes and first.status is None:  # "consolidation consistent with pneumonia, new since the prior"
+            between = any(first.end <= a < second.start for a, _, cue in clause.cues if cue.kind in c.CHANGE)
+            first.changes = [] if between else list(second.changes)
 
 
 def _stripped(words: Sequence[str]) -> Sequence[str]:
@@ -117,7 +118,8 @@ def _more_or_less(clause: Clause) -> None:
     for name in clause.names:
         after = clause.words[name.end : min(name.end + 12, clause.end)]
         than = after.index("than") if "than" in after[:8] else None
-        before = list(itertools.takewhile(lambda word: word not in _PARTING, reversed(clause.words[max(clause.begin, name.start - 6) : name.start])))
+        near = reversed(clause.words[max(clause.begin, name.start - 6) : name.start])
+        before = list(itertools.takewhile(lambda word: word not in _PARTING, near))
         turn = next((word for word in before if word in _AMOUNTS), None) if "likely" not in before else None
         between_sides = than is not None and bool({"right", "left"} & set(after[than : than + 4]))
         if turn == "further" and clause.words[name.end - 1] not in _GROWING:
@@ -151,8 +153,9 @@ def _by_way_of(clause: Clause) -> None:
     """ "Dialysis catheter via the right internal jugular vein", "above the left hemidiaphragm": what is named beside it tells the side."""
     for name, mark in zip(clause.names, clause.names[1:], strict=False):
         if name.concept.kind == "aside" and mark.side is None and _disease(mark) and _MARKS & set(clause.words[name.start : name.end]):
-            hidden = "by" in clause.words[name.end : mark.start]  # "the right hemidiaphragm is obscured by an effusion"
-            mark.side = next((word for word in clause.words[max(name.start - 1, clause.begin) : name.start] if hidden and word in ("right", "left")), None)
+            ahead = clause.words[max(name.start - 1, clause.begin) : name.start]
+            if "by" in clause.words[name.end : mark.start] and ahead in (["right"], ["left"]):
+                mark.side = ahead[0]  # "the right hemidiaphragm is obscured by an effusion"
         gap, marks = clause.words[name.end : mark.start], set(clause.words[mark.start : mark.end])
         passed = _device(clause, name) and _VEINS & marks
         beside = _disease(name) and _MARKS & marks and not _PARTING & set(gap)
