@@ -34,7 +34,7 @@ _SHORT = (  # what a text must contain, what is looked for, what it stands for
     (_NUMBERED, _DATED, r"\1 yesterday"),
     (("today", "morning", " day"), _TODAY, r"\1 yesterday"),
     ((":",), re.compile(rf" ?(?:\bat )?{_TIME}"), ""),
-    (("tubes",), re.compile(rf"\b({_TUBE})(?=(?:, {_TUBE})*,? (?:and|or) (?:an? |the )?{_TUBE} tubes?\b)"), r"\1 tube"),
+    (("tubes",), re.compile(rf"\b({_TUBE})(?=(?:, {_TUBE}){{0,4}},? (?:and|or) (?:an? |the )?{_TUBE} tubes?\b)"), r"\1 tube"),
     (("gone from",), re.compile(r"\bgone from\b"), "went from"),
     (("/",), re.compile(r"\band/or\b"), "or"),
     (("/",), re.compile(r"(?<=[a-z]) ?/ ?(?=[a-z])"), " or "),
