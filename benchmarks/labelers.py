@@ -20,9 +20,9 @@ from libra_monai.data.phantom.rich.details import retell
 from libra_monai.data.phantom.rich.wording import write_findings
 from libra_monai.data.phantom.story import draw_story
 from libra_monai.metrics.base import f1
-from libra_monai.metrics.labelers import chexpert_labels, present_findings, read_changes, read_positions
+from libra_monai.metrics.labelers import present_findings, read_positions
 from libra_monai.metrics.labelers.changes import change_claims, claims_change
-from libra_monai.metrics.labelers.phrases import DEVICES, SUPPORT
+from libra_monai.metrics.labelers.probes import read_probes, score_probes
 
 
 def main() -> None:
@@ -35,34 +35,17 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=2000)
     parser.add_argument("--wordings", default="held_out", choices=("training", "held_out", "all"))
     args = parser.parse_args()
-    print(json.dumps(read_probes(args.probes, args.show) if args.probes else read_phantoms(args)))
+    print(json.dumps(score(args.probes, args.show) if args.probes else read_phantoms(args)))
 
 
-def read_probes(path: Path, show: bool = False) -> dict:
-    """Compare with expected labels.
-
-    Args:
-        path: JSON with `snippets`, each a text and its labels that are not blank, `changes`, each a text and its pairs of finding and change, and
-            `lines`, each a text and its triples of finding, side and change.
-        show: print what differs.
-    """
-    probes, pairs = json.loads(path.read_text(encoding="utf-8")), {"snippets": [], "changes": [], "lines": []}
-    for text, labels in probes["snippets"]:
-        pairs["snippets"].append((text, {(k, v) for k, v in chexpert_labels(text).items() if v is not None}, set(labels.items())))
-    for text, changes in probes["changes"]:
-        said = {(SUPPORT if finding in DEVICES else finding, change) for finding, _, change in change_claims(text)}
-        pairs["changes"].append((text, said, {tuple(pair) for pair in changes}))
-    for text, lines in probes["lines"]:
-        stated = {(line.finding, line.side, line.change) for line in read_changes(text) if line.finding not in (SUPPORT, "Enlarged Cardiomediastinum")}
-        pairs["lines"].append((text, stated, {tuple(line) for line in lines}))
-    result: dict = {"benchmark": "labelers", "probes": path.name}
-    for kind, rows in pairs.items():
-        counts = np.sum([[len(a & b), len(a - b), len(b - a)] for _, a, b in rows], axis=0)
-        result[kind] = {"number": len(rows), "f1": round(f1(*counts), 4), "entirely_right": round(sum(a == b for _, a, b in rows) / len(rows), 4)}
-        for text, said, wanted in rows if show else ():
-            if said != wanted:
-                print(f"{text}\n    reads {sorted(said - wanted, key=str)}, expected {sorted(wanted - said, key=str)}")
-    return result
+def score(path: Path, show: bool) -> dict:
+    """Compare with expected labels; `show` prints what differs."""
+    probes = json.loads(path.read_text(encoding="utf-8"))
+    for _, text, read, wanted in read_probes(probes) if show else ():
+        if read != wanted:
+            print(f"{text}\n    reads {sorted(read - wanted, key=str)}, expected {sorted(wanted - read, key=str)}")
+    scores = {kind: {name: round(value, 4) for name, value in row.items()} for kind, row in score_probes(probes).items()}
+    return {"benchmark": "labelers", "probes": path.name, **scores}
 
 
 def read_phantoms(args: argparse.Namespace) -> dict:

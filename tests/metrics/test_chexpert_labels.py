@@ -13,6 +13,7 @@ from libra_monai.metrics.labelers import chexpert_labels
 
 CASES = {
     "Possible left lower lobe pneumonia.": {"Pneumonia": -1},
+    "Opacity behind ribs 4 to 6 may represent pneumonia.": {"Lung Opacity": 1, "Pneumonia": -1},
     "Probable small bilateral effusions.": {"Pleural Effusion": -1},
     "The heart is borderline enlarged.": {"Cardiomegaly": -1},
     "Heart size is stable.": {"Cardiomegaly": -1},

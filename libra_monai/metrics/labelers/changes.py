@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from libra_monai.metrics.labelers.mentions import GONE, LIKELY, PRESENT, UNCERTAIN, Mention
 from libra_monai.metrics.labelers.phrases import DEVICES, SUPPORT
 from libra_monai.metrics.labelers.reader import read_report
+from libra_monai.metrics.labelers.sides import OTHER_SIDE
 
 CHANGES = ("new", "worsened", "improved", "stable", "resolved", "removed")
 OPPOSITE = {"worsened": "improved", "improved": "worsened"}
@@ -129,7 +130,7 @@ def _merged(mentions: list[Mention]) -> list[Finding]:
 def _both_sides(lines: list[Finding]) -> list[Finding]:
     """Left and right with the same change are one bilateral line."""
     for line in lines:
-        other = {"left": "right", "right": "left"}.get(line.side or "")
+        other = OTHER_SIDE.get(line.side or "")
         twin = next((x for x in lines if x.side == other and x.change == line.change), None) if other else None
         if twin is not None:
             rest = [x for x in lines if x.change != line.change or x.side not in ("left", "right", "bilateral")]

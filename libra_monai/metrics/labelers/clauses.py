@@ -89,11 +89,6 @@ def clauses(words: Sequence[str]) -> list[tuple[int, int]]:
     return [(a, b) for a, b in bounds if a < b]
 
 
-def _one_thing(words: Sequence[str], at: int) -> bool:
-    """ "heart and mediastinum" are read together."""
-    return words[at] == "and" and words[at - 1 : at] == ["heart"] and words[at + 1 : at + 2] in (["mediastinum"], ["mediastinal"])
-
-
 def _list(words: Sequence[str], marks: Sequence[int], number: int, begin: int, end: int) -> bool:
     """Whether an `and` joins two subjects of one plural verb, behind another statement: "..., effusion and edema are unchanged"."""
     mark, before = marks[number], marks[number - 1] if number else None
@@ -105,7 +100,7 @@ def _list(words: Sequence[str], marks: Sequence[int], number: int, begin: int, e
 
 def _halves(words: Sequence[str], begin: int, end: int) -> list[tuple[int, int]]:
     """Part a run of words at commas and `and` where a full statement stands on both sides."""
-    marks = [i for i in range(begin, end) if words[i] in (",", "and") and not _one_thing(words, i)]
+    marks = [i for i in range(begin, end) if words[i] in (",", "and")]
     marks = [mark for number, mark in enumerate(marks) if not _list(words, marks, number, begin, end)]
     parts, start = [], begin
     for number, mark in enumerate(marks):

@@ -99,7 +99,7 @@ _CUES: dict[tuple[str, str], str] = {
     (DENIED, "on"): (
         "no; not; without; negative for; free of/from; clear of; absence of; lack/lacking/lacks of?; devoid of; "
         "neither; nor; rather than; instead of; as opposed to; deny; never; nothing; spared from/of; "
-        "no evidence of/for?; fail/fails to show/demonstrate/reveal/identify; void of; unaccompanied by; ruled out; excluded; never had; "
+        "no evidence of/for?; fail to show/demonstrate/reveal/identify; void of; unaccompanied by; ruled out; excluded; never had; "
         "unremarkable for; unlike; no @adv* sign of"
     ),
     (DENIED, "back"): (
@@ -139,7 +139,7 @@ _CUES: dict[tuple[str, str], str] = {
         "not @adv* seen/present/visible/there on/in? yesterday; absent on/in? yesterday; has/have been passed/sited; set in; "
         "neither/none of which was/were @seen on? yesterday; neither/none of which was/were @seen previously/before; "
         "placed since; placed in the? interval; now placed; recently placed; "
-        "not @adv* seen/present/visible/there on/in yesterday's; received; not @adv* seen/present/visible/there on/in this morning's; "
+        "not @adv* seen/present/visible/there on/in yesterday's; received; "
         "not @adv* seen/present/visible/there on/in/at the? comparison; not there on/in the? prior; was/were absent previously/before; "
         "newly seen; first seen; interval insertion; "
         "interval occurrence; emergence; emerging; now show; not @adv* on the? prior; introduced; arisen; surfaced; newly apparent; "

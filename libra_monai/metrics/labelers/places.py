@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from libra_monai.metrics.labelers.grammar import Name
 from libra_monai.metrics.labelers.phrases import DEVICES, Concept
-from libra_monai.metrics.labelers.sides import SIDES
+from libra_monai.metrics.labelers.sides import OTHER_SIDE, SIDES
 
-_ONE_SIDE = ("right", "left")
 _LUNG = frozenset("lung side hemithorax base chest".split())
 _THERE = (["that", "side"], ["same", "side"], ["this", "side"])
 
@@ -40,7 +39,7 @@ def place_names(names: Sequence[Name], words: Sequence[str]) -> None:
         words: its base forms.
     """
     lead = _leading_side(words)
-    other = words.index(_ONE_SIDE[1 - _ONE_SIDE.index(lead)]) if lead and _ONE_SIDE[1 - _ONE_SIDE.index(lead)] in words else len(words)
+    other = list(words).index(OTHER_SIDE[lead]) if lead and OTHER_SIDE[lead] in words else len(words)
     last = None
     for name in names:
         if name.side is None and lead and name.start < other:
@@ -49,14 +48,14 @@ def place_names(names: Sequence[Name], words: Sequence[str]) -> None:
         same = any(after[i : i + 2] in _THERE for i in range(len(after))) or "ipsilateral" in words[max(0, name.start - 3) : name.start]
         if name.side is None and same:
             name.side = last
-        last = name.side if name.side in _ONE_SIDE else last
+        last = name.side if name.side in OTHER_SIDE else last
 
 
 def _leading_side(words: Sequence[str]) -> str | None:
     """The side a sentence begins with, and speaks of."""
-    if len(words) > 3 and words[:2] == ["on", "the"] and words[2] in _ONE_SIDE and words[3] in (",", "side", "there"):
+    if len(words) > 3 and words[:2] == ["on", "the"] and words[2] in OTHER_SIDE and words[3] in (",", "side", "there"):
         return words[2]
-    if len(words) > 2 and words[0] in _ONE_SIDE and words[1] in _LUNG and words[2] == ":":
+    if len(words) > 2 and words[0] in OTHER_SIDE and words[1] in _LUNG and words[2] == ":":
         return words[0]
     return None
 
@@ -70,4 +69,4 @@ def other_place(words: Sequence[str]) -> str | None:
     if len(words) < 3 or words[0] not in ("that", "those") or words[1] not in ("in", "on", "at"):
         return None
     side = next((SIDES[word] for word in words[2:] if word in SIDES), None)
-    return side if side in _ONE_SIDE else None
+    return side if side in OTHER_SIDE else None

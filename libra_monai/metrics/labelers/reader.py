@@ -21,10 +21,10 @@ from libra_monai.metrics.labelers.phrases import names
 from libra_monai.metrics.labelers.places import other_place, place_names, whole
 from libra_monai.metrics.labelers.rules import read_clause
 from libra_monai.metrics.labelers.shorthand import plain
+from libra_monai.metrics.labelers.sides import OTHER_SIDE
 from libra_monai.metrics.labelers.splices import spliced
 
 REMEMBERED = 5000  # letters of the longest text that is kept
-_OTHER = {"right": ("left",), "left": ("right",)}
 _POINTING = frozenset("this these it they both which that those he she patient".split())
 _STUDY = frozenset(
     "exam examination study radiograph film appearance chest finding bronchoscopy ct ultrasound ultrasonography sonography mri evaluation follow "
@@ -59,7 +59,8 @@ def _read(text: str) -> list[Mention]:
     for sentence in sentences(text):
         found, pending, side = _read_sentence(sentence)
         if pending and not found and side:  # "that on the right is stationary"
-            mentions += [turned(replace(m, side=side, change=None, severity=None), pending) for m in mentions[last:] if m.side in _OTHER[side]][-1:]
+            twins = [mention for mention in mentions[last:] if mention.side == OTHER_SIDE[side]]
+            mentions += [turned(replace(mention, side=side, change=None, severity=None), pending) for mention in twins[-1:]]
             continue
         if pending and not found:
             for place in range(last, len(mentions)):

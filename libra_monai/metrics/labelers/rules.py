@@ -17,6 +17,7 @@ _ADJECTIVES = frozenset("worse larger greater smaller extensive pronounced sever
 _ASKED = frozenset("questioned suspected questionable".split())
 _APART = frozenset(", with without no".split())
 _PAST = frozenset("previously prior from was were having".split())
+_OF_TIME = _PAST | {"compared"}
 _TIMED = frozenset("than since compared prior interval now has have become".split())
 
 
@@ -183,7 +184,7 @@ def _describe(clause: Clause) -> None:
 def _measured(clause: Clause) -> None:
     """ "previously moderate, now large", "from 6 to 8 mm": the sizes say the direction."""
     words = clause.words
-    if not (_PAST | {"compared"}) & set(words[clause.begin : clause.end]):
+    if not _OF_TIME & set(words[clause.begin : clause.end]):
         return
     told = [(i, _ORDER.get(c.SEVERITY.get(words[i], ""), _number(words[i]))) for i in range(clause.begin, clause.end)]
     told = [(i, size) for i, size in told if size is not None]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_MONTH = r"(?:jan|febr?|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)(?:uary|ch|il|ust|ember|ober)?\.?"
+_MONTH = r"(?:jan|febr?|mar|apr|may(?! (?:also |still |well )?(?:be|represent|reflect|indicate|suggest|have|not|relate)\b)|june?|july?|aug|sept?|oct|nov|dec)(?:uary|ch|il|ust|ember|ober)?\.?"
 _TIME = r"\d{1,2}:\d\d(?: ?(?:[ap]\.?m\b\.?|hours|hrs|h\b))?"
 _DAY = (
     rf"(?:\d{{1,2}}/\d{{1,2}}(?:/\d{{2,4}})?|\d{{4}}-\d\d-\d\d|_{{2,}}|\d{{1,2}}(?:st|nd|rd|th)? {_MONTH}(?:,? \d{{4}})?"
@@ -20,6 +20,11 @@ _TODAY = re.compile(
     rf"\b(seen|present|visible|evident|there|apparent|than|since|from|to|obtained|performed|taken) (?:on )?"
     rf"(?:earlier (?:today|this morning|in the day|the same day)|this morning(?:'s {_FILM})?)\b"
 )
+# "... with its tip not visualized": the tube is there, only its end lies outside the picture.
+_TIP_OUT_OF_SIGHT = re.compile(
+    r"\b(?:distal )?(?:tip|end|side ?(?:port|hole))s?\b([^.;,\n]{0,40}?)\b(?:not|excluded|outside|beyond|off|out of|below)\b"
+    r"[^.;,\n]{0,40}?\b(?:seen|visuali[sz]ed|included|imaged|identified|assessed|evaluated|view|field|image|film|radiograph)\b"
+)
 _NUMBERED = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "__")
 _SHORT = (  # what a text must contain, what is looked for, what it stands for
     (("/",), re.compile(r"\bs/p\b"), "status post"),
@@ -28,8 +33,8 @@ _SHORT = (  # what a text must contain, what is looked for, what it stands for
     (("/",), re.compile(r"\bc/w\b"), "consistent with"),
     (("/",), re.compile(r"\br/o\b"), "rule out"),
     (("/",), re.compile(r"\bb/l\b"), "bilateral"),
-    (("ij", "sc"), re.compile(r"\br ?(?=(?:ij|scv?)\b)"), "right "),
-    (("ij", "sc"), re.compile(r"\bl ?(?=(?:ij|scv?)\b)"), "left "),
+    (("rij", "rsc"), re.compile(r"\br(?=(?:ij|scv?)\b)"), "right "),
+    (("lij", "lsc"), re.compile(r"\bl(?=(?:ij|scv?)\b)"), "left "),
     (("all but",), re.compile(r"\ball but (?=resolved|cleared|disappeared|gone|vanished)"), "nearly "),
     (_NUMBERED, _DATED, r"\1 yesterday"),
     (("today", "morning", " day"), _TODAY, r"\1 yesterday"),
@@ -57,14 +62,9 @@ _SHORT = (  # what a text must contain, what is looked for, what it stands for
     ),
     (("pleural space",), re.compile(r"\bpleural spaces? (?:is|are|remains?|appears?) (?:free of fluid|clear|dry)\b"), "no pleural effusion"),
     (("has become",), re.compile(r"\bhas become (?=(?:mildly |moderately |severely |markedly )?enlarged\b)"), "is newly "),
+    (("tip", "end", "port", "hole"), _TIP_OUT_OF_SIGHT, r"tip\1"),
 )
 _DASHES = str.maketrans({c: "-" for c in "\u2010\u2011\u2012\u2013\u2014\u2212"} | {"\u2019": "'", "\u00a0": " "})
-
-# "... with its tip not visualized": the tube is there, only its end lies outside the picture.
-_TIP_OUT_OF_SIGHT = re.compile(
-    r"\b(?:distal )?(?:tip|end|side ?(?:port|hole))s?\b([^.;,\n]{0,40}?)\b(?:not|excluded|outside|beyond|off|out of|below)\b"
-    r"[^.;,\n]{0,40}?\b(?:seen|visuali[sz]ed|included|imaged|identified|assessed|evaluated|view|field|image|film|radiograph)\b"
-)
 
 
 def plain(text: str | None) -> str:
@@ -75,8 +75,6 @@ def plain(text: str | None) -> str:
     """
     text = unicodedata.normalize("NFKC", text or "").translate(_DASHES).lower()
     for needed, pattern, full in _SHORT:  # looking for a string is many times faster than for a pattern
-        for mark in needed:
-            if mark in text:
-                text = pattern.sub(full, text)
-                break
-    return _TIP_OUT_OF_SIGHT.sub(r"tip\1", text) if "tip" in text or "end" in text or "port" in text or "hole" in text else text
+        if any(mark in text for mark in needed):
+            text = pattern.sub(full, text)
+    return text

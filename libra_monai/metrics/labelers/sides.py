@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from libra_monai.metrics.labelers.cues import AUXILIARIES, SEVERITY
 
 BILATERAL = "bilateral"
+OTHER_SIDE = {"right": "left", "left": "right"}
 SIDES = {
     "right": "right", "left": "left", "rul": "right", "rml": "right", "rll": "right", "lul": "left", "lll": "left",
     "lingula": "left", "lingular": "left", "bilateral": BILATERAL, "both": BILATERAL, "bibasilar": BILATERAL,
